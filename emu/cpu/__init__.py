@@ -1,0 +1,1 @@
+"""The processor: the only package that knows Unicorn."""

@@ -1,0 +1,1 @@
+"""Saving a machine and bringing it back; FORMAT.md describes the stream."""

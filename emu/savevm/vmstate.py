@@ -1,0 +1,673 @@
+"""Device state, declared once; how it stands in a stream, declared beside it.
+
+A chip declares what a saved machine must remember about it as an attrs class, `State`, whose
+fields are made by the functions of the first half of this file:
+
+    reg(bits=8)     an unsigned register         flag()          true or false
+    signed(bits=64) a signed number              choice(Enum)    one of an enumeration
+    instant()       a deadline on the clock      blob(most=64)   up to so many bytes
+    array(3, 8)     several registers            text(most=64)   a string
+    records(S, 3)   several States in one        record(S)       a State in a State
+
+That declaration says the width, the power-up value and the meaning of each field, and it is
+kept to: a store that does not fit raises at the line that did it, and so does a stream.
+
+How the State stands on the wire is the second half.  A `Section` names the fields in the order
+and at the size in which they are written; `whole(State, ...)` takes them as declared.  Where
+QEMU has the device, the section has QEMU's name, version, order and representation, `encode`
+translates, and what QEMU has no room for goes to a second section, ``emu/...``.  `Saved` ties a
+State to its one or two sections.  From these the rest is derived:
+
+    save      put(f, section, state)          fields in order, big-endian
+    load      get(f, section, version)        the values, each read and named in errors
+              Saved.decode(values)            a new, checked State - or StreamError
+    inspect   Section.describe(state)         the JSON at the end of the stream
+    document  table(State)                    what the monitor prints, what FORMAT.md shows
+
+This is QEMU's VMStateField with Python's own record type in place of offsetof
+(docs/devel/migration.rst).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import attrs
+
+from emu.clock import NEVER
+from emu.errors import StreamError
+from emu.savevm.stream import Stream, to_bytes
+
+S = TypeVar("S")
+Values = dict[str, Any]
+
+SUBSECTION = 0x05  # the byte that begins one
+
+
+class UnfitError(ValueError):
+    """A value that its field cannot hold: our mistake, or a stream's."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        self.field = field
+        super().__init__(f"{field}{problem}")
+
+
+# ==== codecs: how one value stands on the wire ============================================
+
+
+class Codec(Protocol):
+    """One way to write a value and read it back."""
+
+    @property
+    def kind(self) -> str:
+        """What the stream's description calls it."""
+
+    def put(self, f: Stream, value: Any) -> None: ...
+
+    def get(self, f: Stream) -> Any: ...
+
+
+@attrs.frozen
+class Unsigned:
+    """An unsigned number of *size* bytes."""
+
+    size: int
+
+    @property
+    def kind(self) -> str:
+        return f"uint{8 * self.size}"
+
+    def put(self, f: Stream, value: int) -> None:
+        f.put_buffer(int(value).to_bytes(self.size, "big"))
+
+    def get(self, f: Stream) -> int:
+        return int.from_bytes(f.get_buffer(self.size), "big")
+
+
+@attrs.frozen
+class Signed:
+    """A two's complement number of *size* bytes."""
+
+    size: int
+
+    @property
+    def kind(self) -> str:
+        return f"int{8 * self.size}"
+
+    def put(self, f: Stream, value: int) -> None:
+        f.put_buffer(int(value).to_bytes(self.size, "big", signed=True))
+
+    def get(self, f: Stream) -> int:
+        return int.from_bytes(f.get_buffer(self.size), "big", signed=True)
+
+
+@attrs.frozen
+class Bool:
+    """A byte, 0 or 1 and nothing else."""
+
+    kind = "bool"
+
+    def put(self, f: Stream, value: bool) -> None:  # noqa: FBT001 - it is the value
+        f.put_byte(value)
+
+    def get(self, f: Stream) -> bool:
+        value = f.get_byte()
+        if value > 1:
+            raise f.error("not a truth value", found=value, expected="0 or 1")
+        return bool(value)
+
+
+@attrs.frozen
+class Choice:
+    """A byte that holds the value of an enumeration's member."""
+
+    members: type[enum.Enum]
+    kind = "uint8"
+
+    def put(self, f: Stream, value: enum.Enum) -> None:
+        f.put_byte(value.value)
+
+    def get(self, f: Stream) -> enum.Enum:
+        value = f.get_byte()
+        try:
+            return self.members(value)
+        except ValueError:
+            names = ", ".join(f"{each.value} {each.name}" for each in self.members)
+            raise f.error("no such choice", found=value, expected=names) from None
+
+
+@attrs.frozen
+class Instant:
+    """A deadline in nanoseconds; none is -1, as in QEMU."""
+
+    kind = "int64"
+
+    def put(self, f: Stream, value: int) -> None:
+        f.put_sbe64(-1 if value == NEVER else value)
+
+    def get(self, f: Stream) -> int:
+        value = f.get_sbe64()
+        if not -1 <= value < NEVER:
+            raise f.error("not an instant", found=value, expected="-1 or nanoseconds")
+        return NEVER if value == -1 else value
+
+
+@attrs.frozen
+class Buffer:
+    """Exactly *size* bytes."""
+
+    size: int
+    kind = "buffer"
+
+    def put(self, f: Stream, value: bytes) -> None:
+        if len(value) != self.size:
+            raise ValueError(f"{len(value)} bytes for a buffer of {self.size}")
+        f.put_buffer(value)
+
+    def get(self, f: Stream) -> bytes:
+        return f.get_buffer(self.size)
+
+
+@attrs.frozen
+class Blob:
+    """A 32-bit length and that many bytes, *most* at the most."""
+
+    most: int
+    kind = "buffer"
+
+    def put(self, f: Stream, value: bytes) -> None:
+        f.put_be32(len(value))
+        f.put_buffer(value)
+
+    def get(self, f: Stream) -> bytes:
+        size = f.get_be32()
+        if size > self.most:
+            raise f.error("too long", found=f"{size} bytes", expected=f"{self.most} at most")
+        return b"".join(f.get_buffer(min(size - done, 4096)) for done in range(0, size, 4096))
+
+
+@attrs.frozen
+class Text:
+    """A 32-bit length and that many bytes of UTF-8, *most* at the most."""
+
+    most: int
+    kind = "buffer"
+
+    def put(self, f: Stream, value: str) -> None:
+        Blob(self.most).put(f, value.encode())
+
+    def get(self, f: Stream) -> str:
+        try:
+            return Blob(self.most).get(f).decode()
+        except UnicodeDecodeError as error:
+            raise f.error(f"not UTF-8 ({error.reason})") from None
+
+
+@attrs.frozen
+class Array:
+    """*count* values of one kind, one after the other."""
+
+    count: int
+    of: Codec
+
+    @property
+    def kind(self) -> str:
+        return self.of.kind
+
+    def put(self, f: Stream, value: Sequence[Any]) -> None:
+        if len(value) != self.count:
+            raise ValueError(f"{len(value)} values for an array of {self.count}")
+        for each in value:
+            self.of.put(f, each)
+
+    def get(self, f: Stream) -> list[Any]:
+        field = f.field
+        values = []
+        for index in range(self.count):
+            f.field = f"{field}[{index}]"
+            values.append(self.of.get(f))
+        f.field = field
+        return values
+
+
+@attrs.frozen
+class Several:
+    """A 32-bit count and that many values of one kind, *most* at the most."""
+
+    most: int
+    of: Codec
+
+    @property
+    def kind(self) -> str:
+        return self.of.kind
+
+    def put(self, f: Stream, value: Sequence[Any]) -> None:
+        f.put_be32(len(value))
+        Array(len(value), self.of).put(f, value)
+
+    def get(self, f: Stream) -> list[Any]:
+        count = f.get_be32()
+        if count > self.most:
+            raise f.error("too many", found=count, expected=f"{self.most} at most")
+        return list(Array(count, self.of).get(f))
+
+
+@attrs.frozen
+class Struct:
+    """Named values, one after the other: a State, or with `make=dict` a plain mapping."""
+
+    fields: tuple[Field, ...]
+    make: Callable[..., Any] = dict
+    kind = "struct"
+
+    def put(self, f: Stream, value: Any) -> None:
+        values = value if isinstance(value, Mapping) else _values(value)
+        for field in self.fields:
+            field.put(f, values)
+
+    def get(self, f: Stream) -> Any:
+        outer = f.field
+        values: Values = {}
+        for field in self.fields:
+            field.get(f, values, 1)
+        f.field = outer
+        return self.make(**values)
+
+
+@attrs.frozen
+class Field:
+    """One named value of a section, in its place there."""
+
+    name: str
+    codec: Codec
+    since: int = 1  # the section's version that brought it
+
+    def put(self, f: Stream, values: Mapping[str, Any]) -> None:
+        self.codec.put(f, values[self.name])
+
+    def get(self, f: Stream, values: Values, version: int) -> None:
+        """Read the value into *values*; one younger than *version* stays away."""
+        if version < self.since:
+            return
+        outer = f.field
+        f.field = f"{outer}.{self.name}" if outer else self.name
+        values[self.name] = self.codec.get(f)
+        f.field = outer
+
+
+@attrs.frozen
+class Constant:
+    """Bytes that QEMU has there and we have no use for: always written so, read and dropped."""
+
+    name: str
+    data: bytes
+    since: int = 1
+    codec: Codec = attrs.field(
+        init=False, default=attrs.Factory(lambda self: Buffer(len(self.data)), takes_self=True)
+    )
+
+    def put(self, f: Stream, values: Mapping[str, Any]) -> None:  # noqa: ARG002
+        f.put_buffer(self.data)
+
+    def get(self, f: Stream, values: Values, version: int) -> None:  # noqa: ARG002
+        if version >= self.since:
+            outer, f.field = f.field, self.name
+            f.get_buffer(len(self.data))
+            f.field = outer
+
+
+# Short names for the tables of the chips; the second argument is the version that brought it.
+
+
+def u8(name: str, since: int = 1) -> Field:
+    return Field(name, Unsigned(1), since)
+
+
+def u16(name: str, since: int = 1) -> Field:
+    return Field(name, Unsigned(2), since)
+
+
+def u32(name: str, since: int = 1) -> Field:
+    return Field(name, Unsigned(4), since)
+
+
+def u64(name: str, since: int = 1) -> Field:
+    return Field(name, Unsigned(8), since)
+
+
+def i32(name: str, since: int = 1) -> Field:
+    return Field(name, Signed(4), since)
+
+
+def i64(name: str, since: int = 1) -> Field:
+    return Field(name, Signed(8), since)
+
+
+def instant_at(name: str, since: int = 1) -> Field:
+    return Field(name, Instant(), since)
+
+
+def buffer(name: str, size: int, since: int = 1) -> Field:
+    return Field(name, Buffer(size), since)
+
+
+def several(name: str, count: int, of: Codec, since: int = 1) -> Field:
+    return Field(name, Array(count, of), since)
+
+
+# ==== fields of a State ===================================================================
+
+
+def _field(default: Any, codec: Codec, check: Any, doc: str, since: int, **metadata: Any) -> Any:
+    return attrs.field(
+        **({"factory": default} if callable(default) else {"default": default}),
+        validator=check,
+        metadata={"codec": codec, "doc": doc, "since": since, **metadata},
+    )
+
+
+def _bytes_for(bits: int) -> int:
+    return next(size for size in (1, 2, 4, 8, 16) if bits <= 8 * size)
+
+
+def reg(*, bits: int, reset: int = 0, doc: str, since: int = 1) -> Any:
+    """An unsigned register, *bits* wide, *reset* at power-on."""
+
+    def fits(_: object, field: attrs.Attribute[int], value: int) -> None:
+        if not 0 <= value < 1 << bits:
+            raise UnfitError(field.name, f" = {value:#x} does not fit in {bits} bits")
+
+    return _field(reset, Unsigned(_bytes_for(bits)), fits, doc, since, most=(1 << bits) - 1)
+
+
+def signed(*, bits: int, reset: int = 0, doc: str, since: int = 1) -> Any:
+    """A signed number, *bits* wide."""
+    most = (1 << bits - 1) - 1
+
+    def fits(_: object, field: attrs.Attribute[int], value: int) -> None:
+        if not -most - 1 <= value <= most:
+            raise UnfitError(field.name, f" = {value} does not fit in {bits} bits, signed")
+
+    return _field(reset, Signed(_bytes_for(bits)), fits, doc, since, most=most)
+
+
+def instant(*, doc: str, since: int = 1) -> Any:
+    """A deadline in virtual nanoseconds; `emu.clock.NEVER` where there is none."""
+
+    def fits(_: object, field: attrs.Attribute[int], value: int) -> None:
+        if not 0 <= value <= NEVER:
+            raise UnfitError(field.name, f" = {value} is not an instant")
+
+    return _field(NEVER, Instant(), fits, doc, since, most=NEVER - 1)
+
+
+def flag(*, reset: bool = False, doc: str, since: int = 1) -> Any:
+    """True or false."""
+
+    def fits(_: object, field: attrs.Attribute[bool], value: object) -> None:
+        if not isinstance(value, bool):
+            raise UnfitError(field.name, f" = {value!r} is not a bool")
+
+    return _field(reset, Bool(), fits, doc, since, most=True)
+
+
+def choice(members: type[enum.Enum], *, reset: enum.Enum, doc: str, since: int = 1) -> Any:
+    """A member of an enumeration whose values are bytes."""
+
+    def fits(_: object, field: attrs.Attribute[enum.Enum], value: object) -> None:
+        if not isinstance(value, members):
+            raise UnfitError(field.name, f" = {value!r} is no {members.__name__}")
+
+    return _field(reset, Choice(members), fits, doc, since, most=list(members)[-1])
+
+
+def blob(*, most: int, doc: str, since: int = 1) -> Any:
+    """Up to *most* bytes."""
+
+    def fits(_: object, field: attrs.Attribute[bytes], value: bytes) -> None:
+        if len(value) > most:
+            raise UnfitError(field.name, f" has {len(value)} bytes, {most} at most")
+
+    return _field(b"", Blob(most), fits, doc, since, most=b"\xff" * min(most, 64))
+
+
+def text(*, most: int, doc: str, since: int = 1) -> Any:
+    """A string whose UTF-8 form has up to *most* bytes."""
+
+    def fits(_: object, field: attrs.Attribute[str], value: str) -> None:
+        if len(value.encode()) > most:
+            raise UnfitError(field.name, f" is longer than {most} bytes")
+
+    return _field("", Text(most), fits, doc, since, most="x" * min(most, 64))
+
+
+def array(
+    count: int, bits: int, *, reset: Iterable[int] | None = None, doc: str, since: int = 1
+) -> Any:
+    """A list of *count* unsigned registers, each *bits* wide.
+
+    The elements are checked when the list is assigned and when it is saved, not when one of
+    them is stored.
+    """
+    initial = list(reset) if reset is not None else [0] * count
+    most = (1 << bits) - 1
+
+    def fits(_: object, field: attrs.Attribute[list[int]], value: Sequence[int]) -> None:
+        if len(value) != count:
+            raise UnfitError(field.name, f" has {len(value)} elements, not {count}")
+        for index, each in enumerate(value):
+            if not 0 <= each <= most:
+                raise UnfitError(
+                    f"{field.name}[{index}]", f" = {each:#x} does not fit in {bits} bits"
+                )
+
+    codec = Array(count, Unsigned(_bytes_for(bits)))
+    return _field(lambda: list(initial), codec, fits, doc, since, most=[most] * count)
+
+
+def record(state: type[S], *, doc: str, since: int = 1) -> Any:
+    """A State within the State."""
+    return _field(state, struct_of(state), None, doc, since, most=state)
+
+
+def records(state: type[S], count: int, *, doc: str, since: int = 1) -> Any:
+    """*count* States of one kind, in a list."""
+
+    def fits(_: object, field: attrs.Attribute[list[S]], value: Sequence[S]) -> None:
+        if len(value) != count:
+            raise UnfitError(field.name, f" has {len(value)} elements, not {count}")
+
+    codec = Array(count, struct_of(state))
+    return _field(
+        lambda: [state() for _ in range(count)], codec, fits, doc, since, most=[state] * count
+    )
+
+
+def queue(state: type[S], *, most: int, doc: str, since: int = 1) -> Any:
+    """A list of up to *most* States of one kind."""
+
+    def fits(_: object, field: attrs.Attribute[list[S]], value: Sequence[S]) -> None:
+        if len(value) > most:
+            raise UnfitError(field.name, f" has {len(value)} elements, {most} at most")
+
+    codec = Several(most, struct_of(state))
+    return _field(list, codec, fits, doc, since, most=[state])
+
+
+def fields_of(state: type[Any], *, without: Iterable[str] = ()) -> tuple[Field, ...]:
+    """The fields of *state* as declared, for a section's layout; some may be left out."""
+    left_out = frozenset(without)
+    return tuple(
+        Field(each.name, each.metadata["codec"], each.metadata["since"])
+        for each in attrs.fields(state)
+        if each.name not in left_out
+    )
+
+
+def struct_of(state: type[Any]) -> Struct:
+    """*state* as a part of something larger."""
+    return Struct(fields_of(state), state)
+
+
+def table(state: type[Any]) -> str:
+    """A table of the fields of *state*, for people."""
+    return "\n".join(
+        f"{each.name:<20} {each.metadata['codec'].kind:<8} {each.metadata['doc']}"
+        for each in attrs.fields(state)
+    )
+
+
+def _values(state: Any) -> Values:
+    return {each.name: getattr(state, each.name) for each in attrs.fields(type(state))}
+
+
+# ==== sections ============================================================================
+
+
+def always(_state: object) -> bool:
+    """For a subsection that is always written."""
+    return True
+
+
+@attrs.frozen
+class Subsection:
+    """Fields that follow a section only where they are *needed*, under a name of their own."""
+
+    name: str  # begins with the section's idstr and a slash
+    version: int
+    layout: tuple[Field | Constant, ...]
+    needed: Callable[[Any], bool] = always
+
+
+@attrs.frozen
+class Section:
+    """One section of a save: its name, its version, and its fields in their order.
+
+    *encode* makes the values to be written from a State, by field name; without it they
+    are the State's own attributes.
+    """
+
+    idstr: str
+    version: int
+    layout: tuple[Field | Constant, ...]
+    minimum: int = 1  # the oldest version that can still be read
+    encode: Callable[[Any], Mapping[str, Any]] = _values
+    subsections: tuple[Subsection, ...] = ()
+
+    def put(self, f: Stream, state: Any) -> None:
+        """Write *state*."""
+        values = self.encode(state)
+        for field in self.layout:
+            field.put(f, values)
+        for subsection in self.subsections:
+            if subsection.needed(state):
+                f.put_byte(SUBSECTION)
+                f.put_name(subsection.name)
+                f.put_be32(subsection.version)
+                for field in subsection.layout:
+                    field.put(f, values)
+
+    def get(self, f: Stream, version: int) -> Values:
+        """Read the values that `put` wrote when this section was at *version*.
+
+        Raises StreamError for a version that cannot be read, and with the field's name for
+        whatever is wrong in a field.
+        """
+        if not self.minimum <= version <= self.version:
+            known = f"{self.minimum} to {self.version}" if self.minimum < self.version else ""
+            raise f.error(
+                "this version cannot be read", found=version, expected=known or self.version
+            )
+        f.field = None
+        values: Values = {}
+        try:
+            for field in self.layout:
+                field.get(f, values, version)
+            while f.peek_byte() == SUBSECTION and self.subsections:
+                self._get_subsection(f, values)
+        except UnfitError as error:
+            raise _unfit(f, error) from None
+        return values
+
+    def _get_subsection(self, f: Stream, values: Values) -> None:
+        f.field = "subsection"
+        f.get_byte()
+        name, version = f.get_name(), f.get_be32()
+        for subsection in self.subsections:
+            if subsection.name == name:
+                break
+        else:
+            raise f.error("unknown subsection", found=repr(name))
+        if version > subsection.version:
+            raise f.error(f"{name}: newer version", found=version, expected=subsection.version)
+        f.field = None
+        for field in subsection.layout:
+            field.get(f, values, version)
+
+    def describe(self, state: Any) -> list[dict[str, Any]]:
+        """The fields with their kinds and sizes, as the stream's description has them."""
+        values = self.encode(state)
+        described = []
+        for field in self.layout:
+            f, data = to_bytes()
+            field.put(f, values)
+            f.fflush()
+            described.append({"name": field.name, "type": field.codec.kind, "size": len(data)})
+        return described
+
+
+def whole(state: type[Any], idstr: str, version: int = 1, minimum: int = 1) -> Section:
+    """The section that holds all fields of *state* as they are declared."""
+    return Section(idstr, version, fields_of(state), minimum)
+
+
+def _merge(state: type[S]) -> Callable[[Mapping[str, Values]], S]:
+    """The usual way back: every field from whichever section has it."""
+
+    def decode(found: Mapping[str, Values]) -> S:
+        return state(**{name: value for part in found.values() for name, value in part.items()})
+
+    return decode
+
+
+@attrs.frozen
+class Saved(Generic[S]):
+    """A State and the sections it stands in.
+
+    *decode* makes the State from the values of the sections that were found, by idstr: a
+    stream of QEMU's lacks the ``emu/...`` ones, and what they hold is then as at power-on,
+    or what *decode* can tell from the rest.
+    """
+
+    state: type[S]
+    sections: tuple[Section, ...]
+    decode_values: Callable[[Mapping[str, Values]], S] | None = None
+
+    def decode(self, f: Stream, found: Mapping[str, Values]) -> S:
+        """A new State, every field checked; StreamError where one does not fit."""
+        decode = self.decode_values or _merge(self.state)
+        f.field = None
+        try:
+            return decode(found)
+        except UnfitError as error:
+            raise _unfit(f, error) from None
+
+
+def _unfit(f: Stream, error: UnfitError) -> StreamError:
+    f.field = error.field if f.field is None else f"{f.field}.{error.field}"
+    return f.error(str(error))
+
+
+def put(f: Stream, section: Section, state: Any) -> None:
+    """Write *state* as *section*."""
+    section.put(f, state)
+
+
+def dump(section: Section, state: Any) -> bytes:
+    """The bytes that *section* has of *state*."""
+    f, data = to_bytes()
+    section.put(f, state)
+    f.fflush()
+    return bytes(data)
