@@ -1,17 +1,19 @@
 """Who is saved, under what name, and how a load is all or nothing.
 
-Three kinds of entry, in the order they were registered, which is the order they are saved in:
+Four ways to be saved, in the order of registration, which is the order of the sections:
 
     register_state         a chip of ours: a declared State (vmstate.py); it can be read and
                            checked without touching the chip
     register_savevm        2008's: a pair of functions, for a user's own card
     register_savevm_live   2008's: the same, and one that sends in stages while the guest runs
+    register_parts         RAM: sent in stages, and loaded beside what is there
 
 A load has three phases (`Loading`).  First everything is read and checked: new States are made
 and set aside.  Then every State is adopted while nobody drives a pin.  Then every chip settles
 its outputs, and as settling changes no State, their order does not matter.  A function of a
 user's that loads acts as it reads; so before the first of them is called all are saved, and a
-load that is refused later gives them that back.
+load that is refused later gives them that back.  RAM is read into a second mapping, which takes
+the place of the first when everything else is known to be good.
 """
 
 from __future__ import annotations
@@ -22,13 +24,16 @@ from typing import Any, Protocol
 import attrs
 
 from emu.errors import ConfigError, EmuError, StreamError
+from emu.savevm.description import Key, name_of
+from emu.savevm.sections import OURS, Dialect, Foreign
 from emu.savevm.stream import Stream, from_bytes, to_bytes
-from emu.savevm.vmstate import Saved, Section, Values
+from emu.savevm.vmstate import Saved, Section, Values, dump
 
-Key = tuple[str, int]  # idstr, instance_id: QEMU's section key
 SaveState = Callable[[Stream], None]
 LoadState = Callable[[Stream, int], None]
 SaveLiveState = Callable[[Stream, int], bool]  # stage 1, 2, 3; True: nothing left to send
+
+STAGE_START, STAGE_PART, STAGE_END = 1, 2, 3
 
 NEXT_FREE = -1  # the instance_id that asks for one
 IDSTR_BYTES = 255  # its length is a byte in the stream
@@ -43,9 +48,32 @@ class Card(Protocol):
         """Make every output follow the state; change no State."""
 
 
-def name_of(key: Key) -> str:
-    """A section's name in messages."""
-    return f"{key[0]}/{key[1]}"
+class PartsLoading(Protocol):
+    """The load of an entry that is sent in stages and put in place last."""
+
+    def read(self, f: Stream, version: int) -> None:
+        """Read what one stage has sent, and put it aside."""
+
+    def check(self) -> None:
+        """Raise StreamError where something has not been sent."""
+
+    def commit(self) -> None:
+        """Put in place what has been read."""
+
+    def discard(self) -> None:
+        """Forget it."""
+
+
+class Parts(Protocol):
+    """What `register_parts` is given: RAM."""
+
+    def begin_save(self, dialect: Dialect, foreign: Foreign, *, live: bool) -> SaveLiveState:
+        """The function that sends the stages of one save; *live*: the guest may run between."""
+
+    def begin_load(self, dialect: Dialect, foreign: Foreign) -> PartsLoading: ...
+
+    def digest(self) -> bytes:
+        """What stands for the contents in the machine's digest."""
 
 
 @attrs.frozen(eq=False)
@@ -56,6 +84,7 @@ class Declared:
     section: Section
     saved: Saved[Any]
     card: Card
+    head: bool = False  # it is written before everything else
 
     @property
     def version_id(self) -> int:
@@ -63,6 +92,9 @@ class Declared:
 
     def save(self, f: Stream) -> None:
         self.section.put(f, self.card.state)
+
+    def save_bytes(self) -> bytes:
+        return dump(self.section, self.card.state)
 
 
 @attrs.frozen(eq=False)
@@ -75,12 +107,17 @@ class Handlers:
     save_state: SaveState | None
     load_state: LoadState
 
-    def save(self, f: Stream) -> None:
-        if self.save_state is not None:
-            self.save_state(f)
+
+@attrs.frozen(eq=False)
+class InParts:
+    """A section that is sent in stages and loaded beside what is there."""
+
+    key: Key
+    version_id: int
+    parts: Parts
 
 
-Entry = Declared | Handlers
+Entry = Declared | Handlers | InParts
 
 
 @attrs.define(eq=False)
@@ -129,11 +166,21 @@ class Registry:
         self._add(Handlers(key, version_id, save_live_state, save_state, load_state))
         return instance_id
 
-    def register_state(self, saved: Saved[Any], card: Card, instance_id: int = 0) -> None:
-        """Save and load the State of *card* as the sections that *saved* declares."""
+    def register_state(
+        self, saved: Saved[Any], card: Card, instance_id: int = 0, *, head: bool = False
+    ) -> None:
+        """Save and load the State of *card* as the sections that *saved* declares.
+
+        Those of the *head* are the first of a save of ours, before RAM: what has to be known to
+        build the machine that the rest is loaded into.  They must not change during a save.
+        """
         for section in saved.sections:
-            self._add(Declared((section.idstr, instance_id), section, saved, card))
+            self._add(Declared((section.idstr, instance_id), section, saved, card, head))
         self.cards.append(card)
+
+    def register_parts(self, idstr: str, version_id: int, parts: Parts) -> None:
+        """Save and load *parts*, which is sent in stages, as the section *idstr*."""
+        self._add(InParts((idstr, 0), version_id, parts))
 
     def _free_instance(self, idstr: str, instance_id: int) -> int:
         if instance_id != NEXT_FREE:
@@ -149,6 +196,10 @@ class Registry:
             )
         if not 0 <= instance_id < 1 << 32:
             raise ConfigError(f"section {idstr!r}: instance {instance_id} does not fit in 32 bits")
+        if not 0 <= entry.version_id < 1 << 32:
+            raise ConfigError(
+                f"section {idstr!r}: version {entry.version_id} does not fit in 32 bits"
+            )
         if entry.key in self.entries:
             raise ConfigError(f"section {name_of(entry.key)!r} is registered twice")
         self.entries[entry.key] = entry
@@ -160,12 +211,18 @@ class Registry:
     # --- the whole at once, in memory -----------------------------------------------------
 
     def save_sections(self) -> dict[Key, tuple[int, bytes]]:
-        """Every section as (version, bytes).  Live handlers, which have stages, are not in it."""
+        """Every section as (version, bytes), but for those that are sent in stages."""
         sections = {}
         for key, entry in self.entries.items():
+            if isinstance(entry, Declared):
+                save: SaveState = entry.save
+            elif isinstance(entry, Handlers) and entry.save_state is not None:
+                save = entry.save_state
+            else:
+                continue
             f, data = to_bytes()
             f.section = name_of(key)
-            entry.save(f)
+            save(f)
             f.fflush()
             sections[key] = (entry.version_id, bytes(data))
         return sections
@@ -178,11 +235,9 @@ class Registry:
                 f = from_bytes(data)
                 f.section = name_of(key)
                 loading.read(f, key, version)
-                if f.peek_byte() is not None:
-                    f.field = None
-                    raise f.error("bytes left over after the last field")
-            loading.check_complete()
-        except EmuError:
+                _check_at_end(f)
+            loading.check_complete(staged=False)
+        except BaseException:
             loading.roll_back()
             raise
         loading.commit()
@@ -193,10 +248,14 @@ class Loading:
     """One load under way.  Ends in `commit` or `roll_back`."""
 
     registry: Registry
+    dialect: Dialect = Dialect.EMU
+    foreign: Foreign = attrs.field(factory=Foreign)
     _values: dict[Key, Values] = attrs.field(init=False, factory=dict)
-    _handled: set[Key] = attrs.field(init=False, factory=set)
+    _offsets: dict[Key, int] = attrs.field(init=False, factory=dict)  # of the payloads
+    _handled: set[tuple[Key, bool]] = attrs.field(init=False, factory=set)  # key, in stages
+    _parts: dict[Key, PartsLoading] = attrs.field(init=False, factory=dict)
     _states: list[tuple[Card, Any]] = attrs.field(init=False, factory=list)
-    _before: dict[Key, tuple[int, bytes]] = attrs.field(init=False, factory=dict)
+    _before: list[tuple[Handlers, bytes]] | None = attrs.field(init=False, default=None)
 
     def entry(self, f: Stream, key: Key, version: int) -> Entry:
         """The entry that a section of the stream is for; StreamError where there is none."""
@@ -209,23 +268,64 @@ class Loading:
             )
         return entry
 
-    def read(self, f: Stream, key: Key, version: int) -> None:
-        """Phase 1: read one section, or one stage of a live one."""
+    def read(self, f: Stream, key: Key, version: int, *, staged: bool = False) -> None:
+        """Phase 1: read one section, or one stage of a section that is sent in stages."""
         entry = self.entry(f, key, version)
-        if isinstance(entry, Declared):
-            if key in self._values:
-                raise f.error("the section is there twice")
-            self._values[key] = entry.section.get(f, version)
-        else:
-            self._keep_handlers()
-            self._handled.add(key)
-            entry.load_state(f, version)
+        match entry:
+            case Declared() if not staged:
+                offset = f.ftell()
+                self.adopt(f, key, entry.section.get(f, version), offset)
+            case InParts(parts=parts) if staged:
+                if key not in self._parts:
+                    self._parts[key] = parts.begin_load(self.dialect, self.foreign)
+                self._parts[key].read(f, version)
+            case Handlers() if (entry.save_live_state if staged else entry.save_state) is not None:
+                self._call(f, entry, version, staged=staged)
+            case _:
+                how = "in stages" if staged else "as a whole"
+                raise f.error(f"this machine does not save the section {how}")
 
-    def check_complete(self, optional: Callable[[Key], bool] = lambda _: False) -> None:
-        """Phase 1 ends: make the new States; every section must have been there."""
-        for key in self.registry.entries:
-            if key not in self._values and key not in self._handled and not optional(key):
+    def adopt(self, f: Stream, key: Key, values: Values, offset: int) -> None:
+        """Phase 1: take the *values* of a declared section that have been read already."""
+        if key in self._values:
+            f.field = None
+            raise f.error("the section is there twice")
+        self._values[key] = values
+        self._offsets[key] = offset
+
+    def _call(self, f: Stream, entry: Handlers, version: int, *, staged: bool) -> None:
+        if not staged and (entry.key, False) in self._handled:
+            raise f.error("the section is there twice")
+        self._keep_handlers()
+        self._handled.add((entry.key, staged))
+        try:
+            entry.load_state(f, version)
+        except EmuError:
+            raise
+        except Exception as error:
+            # It was given bytes that may be anybody's; what it makes of them is no bug of ours.
+            raise f.error(
+                f"the card's load_state failed: {type(error).__name__}", found=ascii(str(error))
+            ) from error
+
+    def check_complete(self, *, staged: bool = True) -> None:
+        """Phase 1 ends: every section must have been there; make the new States."""
+        for key, entry in self.registry.entries.items():
+            missing = False
+            match entry:
+                case Declared():
+                    missing = key not in self._values
+                case InParts():
+                    missing = staged and key not in self._parts
+                case Handlers():
+                    whole, in_stages = entry.save_state, entry.save_live_state
+                    missing = (whole is not None and (key, False) not in self._handled) or (
+                        staged and in_stages is not None and (key, True) not in self._handled
+                    )
+            if missing and not self._may_be_missing(key[0]):
                 raise StreamError("the section is missing", section=name_of(key))
+        for parts in self._parts.values():
+            parts.check()
         for card in self.registry.cards:
             mine = [
                 (key, entry)
@@ -233,13 +333,22 @@ class Loading:
                 if isinstance(entry, Declared) and entry.card is card and key in self._values
             ]
             if mine:
+                first, entry = mine[0]
                 f = from_bytes(b"")
-                f.section = name_of(mine[0][0])
+                f.fseek(self._offsets[first])
+                f.section = name_of(first)
                 found = {key[0]: self._values[key] for key, _ in mine}
-                self._states.append((card, mine[0][1].saved.decode(f, found)))
+                self._states.append((card, entry.saved.decode(f, found)))
+
+    def _may_be_missing(self, idstr: str) -> bool:
+        return self.dialect is not Dialect.EMU and (
+            idstr.startswith(OURS) or idstr in self.foreign.optional
+        )
 
     def commit(self) -> None:
-        """Phases 2 and 3: adopt every State, then let every chip settle."""
+        """Phases 2 and 3: adopt RAM and every State, then let every chip settle."""
+        for parts in self._parts.values():
+            parts.commit()
         for card, state in self._states:
             card.state = state
         for card in self.registry.cards:
@@ -247,18 +356,45 @@ class Loading:
 
     def roll_back(self) -> None:
         """Give the handlers that may have acted what they had before."""
-        for key, (version, data) in self._before.items():
-            entry = self.registry.entries[key]
-            if isinstance(entry, Handlers):
-                entry.load_state(from_bytes(data), version)
+        for parts in self._parts.values():
+            parts.discard()
+        for entry, data in self._before or []:
+            entry.load_state(from_bytes(data), entry.version_id)
 
     def _keep_handlers(self) -> None:
         """Save every handler's section before the first of them acts."""
-        if self._before:
-            return
-        for key, entry in self.registry.entries.items():
-            if isinstance(entry, Handlers) and entry.save_state is not None:
-                f, data = to_bytes()
-                entry.save_state(f)
-                f.fflush()
-                self._before[key] = (entry.version_id, bytes(data))
+        if self._before is None:
+            self._before = [
+                (entry, data)
+                for entry in self.registry.entries.values()
+                if isinstance(entry, Handlers)
+                for data in _all_of(entry)
+            ]
+
+
+def _check_at_end(f: Stream) -> None:
+    if f.peek_byte() is not None:
+        f.field = None
+        raise f.error("bytes left over after the last field")
+
+
+def _all_of(entry: Handlers) -> list[bytes]:
+    """All that *entry* has to say, stage by stage."""
+    said = []
+
+    def say(write: Callable[[Stream], Any]) -> Any:
+        f, data = to_bytes()
+        f.section = name_of(entry.key)
+        result = write(f)
+        f.fflush()
+        said.append(bytes(data))
+        return result
+
+    if live := entry.save_live_state:
+        say(lambda f: live(f, STAGE_START))
+        while not say(lambda f: live(f, STAGE_PART)):
+            pass
+        say(lambda f: live(f, STAGE_END))
+    if entry.save_state is not None:
+        say(entry.save_state)
+    return said

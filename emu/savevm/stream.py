@@ -32,8 +32,8 @@ RateLimit = Callable[[], bool]  # True: the bandwidth is used up for now
 class Stream:
     """One save, being written or being read.
 
-    Made by `open_ops`, `open` or `open_fd`.  *section* and *field* say what is being
-    worked on; whoever reads keeps them up to date, and errors quote them.
+    Made by `open_ops`, `open` or `open_fd`.  *section*, *field* and *version* say what is
+    being worked on; whoever reads keeps them up to date, and errors quote the first two.
     """
 
     _put_buffer: PutBuffer | None = None
@@ -42,6 +42,7 @@ class Stream:
     _rate_limit: RateLimit | None = None
     section: str | None = None
     field: str | None = None
+    version: int | None = None  # of the section that is being read
     _buffer: bytearray = attrs.field(init=False, factory=bytearray)
     _index: int = attrs.field(init=False, default=0)  # reading: the next byte in the buffer
     _offset: int = attrs.field(init=False, default=0)  # of the buffer's first byte in the file
@@ -94,9 +95,16 @@ class Stream:
         """Write *data* as it is."""
         if self._put_buffer is None:
             raise ValueError("this stream is being read")
-        self._buffer += data
-        if len(self._buffer) >= BUFFER_BYTES:
+        if len(data) < BUFFER_BYTES:
+            self._buffer += data
+            if len(self._buffer) >= BUFFER_BYTES:
+                self.fflush()
+        else:  # RAM comes in large pieces: they need not pass through the buffer
             self.fflush()
+            data = bytes(data)
+            self._crc = zlib.crc32(data, self._crc)
+            self._put_buffer(data, self._offset)
+            self._offset += len(data)
 
     def put_byte(self, value: int) -> None:
         """Write 8 bits; like all of `put_`, what does not fit is cut off, as C does."""
@@ -192,6 +200,17 @@ class Stream:
         if self._index == len(self._buffer) and not self._fill():
             return None
         return self._buffer[self._index]
+
+    def peek_buffer(self, size: int) -> bytes:
+        """The next *size* bytes, left where they are; fewer where the stream ends before."""
+        while self.buffered < size and self._fill():
+            pass
+        return bytes(self._buffer[self._index : self._index + size])
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes can be read without waiting for the other end."""
+        return len(self._buffer) - self._index
 
     def _fill(self) -> bool:
         """Read some more into the buffer; False at the end."""

@@ -271,7 +271,7 @@ class Struct:
         outer = f.field
         values: Values = {}
         for field in self.fields:
-            field.get(f, values, 1)
+            field.get(f, values, field.since if f.version is None else f.version)
         f.field = outer
         return self.make(**values)
 
@@ -467,9 +467,11 @@ def array(
     return _field(lambda: list(initial), codec, fits, doc, since, most=[most] * count)
 
 
-def record(state: type[S], *, doc: str, since: int = 1) -> Any:
-    """A State within the State."""
-    return _field(state, struct_of(state), None, doc, since, most=state)
+def record(
+    state: type[S], *, reset: Callable[[], S] | None = None, doc: str, since: int = 1
+) -> Any:
+    """A State within the State; *reset* makes it at power-on where its own defaults do not."""
+    return _field(reset or state, struct_of(state), None, doc, since, most=state)
 
 
 def records(state: type[S], count: int, *, doc: str, since: int = 1) -> Any:
@@ -557,7 +559,9 @@ class Section:
     subsections: tuple[Subsection, ...] = ()
 
     def put(self, f: Stream, state: Any) -> None:
-        """Write *state*."""
+        """Write *state*; UnfitError where what it holds could not be read back."""
+        if attrs.has(type(state)):
+            attrs.validate(state)  # an element of a list is stored without a check
         values = self.encode(state)
         for field in self.layout:
             field.put(f, values)
@@ -581,6 +585,7 @@ class Section:
                 "this version cannot be read", found=version, expected=known or self.version
             )
         f.field = None
+        f.version = version
         values: Values = {}
         try:
             for field in self.layout:
@@ -603,6 +608,7 @@ class Section:
         if version > subsection.version:
             raise f.error(f"{name}: newer version", found=version, expected=subsection.version)
         f.field = None
+        f.version = version
         for field in subsection.layout:
             field.get(f, values, version)
 

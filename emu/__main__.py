@@ -1,0 +1,7 @@
+"""``python -m emu``: the same as the command ``emu``."""
+
+import sys
+
+from emu.cli import main
+
+sys.exit(main())

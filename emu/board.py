@@ -1,0 +1,189 @@
+"""The PCs, each on one page: which chip, at which ports, on which line.
+
+isapc: an IBM PC/AT as small as firmware of today will start on
+
+    memory     00000000  RAM, 1 MiB to 2 GiB; E0000-FFFFF is the ROM's copy, made at reset
+               4G - n    the ROM
+
+    part        ports                   interrupt  what
+    ----------  ----------------------  ---------  --------------------------------------------
+    i8259       20-21 A0-A1 4D0-4D1     INTR       two interrupt controllers, IRQ 2 the cascade
+    i8254       40-43                   IRQ 0      the timer; counter 2 makes the speaker's tone
+    port61      61                                 gate and output of counter 2, refresh
+    mc146818    70-71                   IRQ 8      the clock and 128 bytes of CMOS memory
+    port92      92                                 A20, hot reset
+    ns16550a    3F8-3FF                 IRQ 4      the serial port, COM1
+    cable                                          from the serial port to the host
+    fw_cfg      510-511 514-51B                    what firmware is told of the machine
+    debugcon    402 E9                             characters for whoever debugs firmware
+    debug_exit  501 F4-F7                          ends the emulator
+
+    A20 is port92's alone, and open after reset, as there is no keyboard controller yet.
+
+A save names the parts that are plugged in, and a load plugs just those: a board that gets more
+parts one day still loads the saves of today.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections.abc import Callable
+
+import attrs
+
+from emu import timebase
+from emu.clock import Clock, Costs
+from emu.cpu import state as cpu_state
+from emu.cpu.engine import EngineFactory
+from emu.cpu.models import Model
+from emu.cpu.processor import Processor
+from emu.errors import ConfigError
+from emu.hw import (
+    cable,
+    debug_exit,
+    debugcon,
+    fw_cfg,
+    i8254,
+    i8259,
+    mc146818,
+    ns16550a,
+    port61,
+    port92,
+)
+from emu.irq import Line
+from emu.isa import Slot
+from emu.memory import MIB, Memory, Ram
+from emu.savevm.ram import register_ram
+
+ROM_UNIT_BYTES = 4096
+
+
+class Part(enum.Enum):
+    """What a board has a place for."""
+
+    I8259 = "i8259"
+    I8254 = "i8254"
+    PORT61 = "port61"
+    MC146818 = "mc146818"
+    PORT92 = "port92"
+    NS16550A = "ns16550a"
+    CABLE = "cable"
+    FW_CFG = "fw_cfg"
+    DEBUGCON = "debugcon"
+    DEBUG_EXIT = "debug_exit"
+
+
+ISAPC_PARTS = tuple(Part)
+
+
+@attrs.frozen
+class Options:
+    """What is chosen of a board: all that a save has to name to have the same one again."""
+
+    model: Model
+    memory_bytes: int
+    rtc_base_s: int
+    costs: Costs = attrs.field(factory=Costs)
+    parts: tuple[Part, ...] = ISAPC_PARTS
+
+
+@attrs.frozen
+class Outside:
+    """What the board's edge connects to: each is called as the guest does something."""
+
+    serial: Callable[[int], None]  # a character has left the serial port
+    debug: Callable[[int], None]  # a character for the debug console
+    leave: Callable[[int], None]  # the guest wants to end, with this value
+    reset: Callable[[], None]  # the guest wants a reset
+
+
+@attrs.define(eq=False)
+class Board:
+    """A PC, wired; `isapc` makes one."""
+
+    name: str
+    slot: Slot
+    memory: Memory
+    processor: Processor
+    serial: ns16550a.NS16550A | None = None
+    cable: cable.Cable | None = None
+
+    def reset(self) -> None:
+        """Pulse RESET: the ROM's copy is made anew, the chips that have the pin heed it."""
+        self.memory.fill_shadow()
+        self.slot.reset()
+        self.processor.reset()
+
+    def close(self) -> None:
+        """Take the board apart; its memory goes back to the host."""
+        self.processor.close()
+
+
+def isapc(
+    options: Options,
+    outside: Outside,
+    rom: bytes,
+    files: dict[str, bytes],
+    make_engine: EngineFactory,
+    clock: Clock,
+) -> Board:
+    """Build an isapc with *rom* in its ROM socket and *files* for fw_cfg to offer."""
+    if not rom or len(rom) % ROM_UNIT_BYTES:
+        raise ConfigError(f"a ROM of {len(rom)} bytes, expected a multiple of 4 KiB")
+    if options.memory_bytes % MIB:
+        raise ConfigError(f"{options.memory_bytes} bytes of RAM, expected whole MiB")
+    slot = Slot(clock)
+    parts = frozenset(options.parts)
+    memory = Memory(Ram("pc.ram", options.memory_bytes), Ram("pc.bios", len(rom)))
+    memory.rom.write(0, rom)
+    register_ram(slot.registry, memory.ram, memory.rom)
+    timebase.attach(slot)
+
+    intr = Line("INTR")
+    pic = i8259.attach_pair(slot, intr) if Part.I8259 in parts else None
+    processor = Processor(
+        clock,
+        slot.ports,
+        memory,
+        acknowledge=pic.acknowledge if pic else lambda: 0,
+        model=options.model,
+        make_engine=make_engine,
+    )
+    intr.connect(processor.set_intr)
+    slot.registry.register_state(cpu_state.SAVED, processor)
+    board = Board("isapc", slot, memory, processor)
+
+    if Part.I8254 in parts:
+        timer = i8254.attach(slot, outs=[slot.irq(0), None, None])
+        if Part.PORT61 in parts:
+            gate2 = Line("GATE 2", level=True)
+            gate2.connect(functools.partial(timer.set_gate, 2))
+            port61.attach(slot, gate2, lambda: timer.gate(2), lambda: timer.out(2))
+    if Part.MC146818 in parts:
+        nmi_mask = Line("NMI mask")
+        mc146818.attach(slot, options.rtc_base_s, options.memory_bytes, nmi_mask=nmi_mask)
+    if Part.PORT92 in parts:
+        a20 = Line("A20", level=True)
+        a20.connect(processor.set_a20)
+        port92.attach(slot, a20, outside.reset, open_after_reset=True)
+    if Part.NS16550A in parts:
+        board.serial = ns16550a.attach(slot, transmit=outside.serial)
+        if Part.CABLE in parts:
+            board.cable = cable.attach(
+                slot,
+                receive=board.serial.receive,
+                character_ns=board.serial.character_ns,
+                room=board.serial.room,
+            )
+    if Part.FW_CFG in parts:
+        items = fw_cfg.machine_items(options.memory_bytes)
+        fw_cfg.attach(slot, items, files, memory.read, memory.write)
+    if Part.DEBUGCON in parts:
+        debugcon.attach(slot, outside.debug)
+    if Part.DEBUG_EXIT in parts:
+        debug_exit.attach(slot, outside.leave)
+    return board
+
+
+BOARDS = {"isapc": isapc}

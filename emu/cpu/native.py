@@ -1,0 +1,320 @@
+"""The native engine: Unicorn with the stand-ins of native.c in its way.
+
+The stand-ins must be in the process before Unicorn is, so importing this module comes before
+importing Unicorn, and where that fails for any reason, `UNAVAILABLE` says why in one line and
+the reference engine serves instead.  Looked at, in this order: the platform, Unicorn not
+imported yet, the built shared object, Unicorn's version, each symbol, the layout of the
+processor's state, and a guest of a few lines that changes its own code, run whole and in slices.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import platform
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+_ALREADY_IMPORTED = "unicorn" in sys.modules
+
+
+def _load() -> ctypes.CDLL | str:
+    """Load native.c's shared object into the global scope, or say why not."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return f"made for Linux on x86-64, this is {sys.platform} on {platform.machine()}"
+    if _ALREADY_IMPORTED:
+        return "unicorn was imported before emu"
+    spec = importlib.util.find_spec("emu.cpu._native")
+    if spec is None or spec.origin is None or not Path(spec.origin).exists():
+        return "emu/cpu/native.c was not compiled when emu was installed (no C compiler?)"
+    try:
+        return ctypes.CDLL(spec.origin, ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        return f"the compiled native.c does not load: {error}"
+
+
+_loaded = _load()
+
+from unicorn import x86_const  # noqa: E402 - the order is the point
+
+from emu.clock import NEVER, Costs  # noqa: E402
+from emu.cpu import binding, layout  # noqa: E402
+from emu.cpu.engine import Calls, Outcome  # noqa: E402
+from emu.cpu.layout import Registers  # noqa: E402
+from emu.cpu.models import Model  # noqa: E402
+from emu.cpu.wiring import Wiring, check_run  # noqa: E402
+from emu.memory import MIB, PAGE_BYTES, Memory, Ram  # noqa: E402
+
+# Where this build of the library keeps the pointers that lead to CPUX86State.
+_UC_CPU = 440
+_CPU_ENV = 296
+
+
+class Shared(ctypes.Structure):
+    """struct emu_native_engine of native.c, field for field."""
+
+    _fields_: ClassVar = [
+        ("now_ns", ctypes.c_int64),
+        ("deadline_ns", ctypes.c_int64),
+        ("block_ns", ctypes.c_int64),
+        ("rdtsc_ns", ctypes.c_int64),
+        ("interrupt", ctypes.c_uint32),
+        ("stopped", ctypes.c_uint32),
+        ("continuation", ctypes.c_uint32),
+        ("ram_pages", ctypes.c_uint32),
+        ("env", ctypes.c_void_p),
+        ("uc", ctypes.c_void_p),
+        ("cpu", ctypes.c_void_p),
+        ("tcg", ctypes.c_void_p),
+        ("ram", ctypes.c_void_p),
+        ("code", ctypes.c_void_p),
+        ("next", ctypes.c_void_p),
+    ]
+    now_ns: int
+    deadline_ns: int
+    block_ns: int
+    rdtsc_ns: int
+    interrupt: int
+    stopped: int
+    ram_pages: int
+    env: int
+    uc: int
+    cpu: int
+    tcg: int
+    ram: int
+
+
+def _bind(library: ctypes.CDLL) -> str | None:
+    """Give the shared object the library's functions; None, or what is missing."""
+    if binding.VERSION != layout.VERSION:
+        return f"made for Unicorn {layout.VERSION}, this is {binding.VERSION}"
+    library.emu_native_bind.restype = ctypes.c_char_p
+    for name in ("emu_native_start", "emu_native_register"):
+        getattr(library, name).restype = ctypes.c_int
+    missing = library.emu_native_bind(binding.lib._name.encode())  # noqa: SLF001 - its path
+    return f"Unicorn has no {missing.decode()}" if missing else None
+
+
+class NativeEngine:
+    """See `emu.cpu.engine.Engine`.  `registers` is the running engine's own state."""
+
+    name = "native"
+
+    def __init__(
+        self, library: ctypes.CDLL, memory: Memory, model: Model, costs: Costs, calls: Calls
+    ) -> None:
+        self._library = library
+        self._uc = binding.open_unicorn(memory, model)
+        self._shared = Shared(
+            deadline_ns=NEVER,
+            block_ns=costs.block_ns,
+            rdtsc_ns=costs.rdtsc_ns,
+            ram_pages=memory.ram.pages,
+            uc=self._uc._uch.value,  # noqa: SLF001 - the binding has no name for it
+            ram=memory.ram.address,
+        )
+        shared = self._shared
+        shared.cpu = ctypes.c_uint64.from_address(shared.uc + _UC_CPU).value
+        shared.env = ctypes.c_uint64.from_address(shared.cpu + _CPU_ENV).value
+        self.registers = Registers.from_address(shared.env)
+        self._pointer = ctypes.byref(shared)
+        if library.emu_native_register(self._pointer):
+            raise MemoryError
+        # Nobody may forget this one: native.c would go on to look at memory that is gone.
+        self._unregister = weakref.finalize(self, library.emu_native_unregister, self._pointer)
+        self._wiring = Wiring(self._uc, memory, model, calls, self)
+        hooks, engine = self._wiring.hooks, ctypes.addressof(shared)
+        hooks.add_instruction(x86_const.UC_X86_INS_RDTSC, library.emu_native_rdtsc, engine)
+        hooks.add_instruction(x86_const.UC_X86_INS_RDTSCP, library.emu_native_rdtscp, engine)
+        self._learn_translator(memory)
+
+    def _learn_translator(self, memory: Memory) -> None:
+        """Translate one load, so that native.c comes to know this engine's translator."""
+        before = memory.ram.read(0, 3)
+        memory.ram.write(0, bytes.fromhex("8a 07 f4"))  # mov al, [ebx]; hlt
+        cs = self.registers.segs[layout.CS]
+        base, cs.base = cs.base, 0
+        self.registers.eip = 0
+        self.run()
+        cs.base = base
+        memory.ram.write(0, before)
+        self.invalidate_all()
+
+    def close(self) -> None:
+        self._unregister()
+        del self.registers
+        del self._wiring
+        del self._uc
+
+    # --- the clock and the pins, shared with C --------------------------------------------
+
+    @property
+    def now_ns(self) -> int:
+        return self._shared.now_ns
+
+    @now_ns.setter
+    def now_ns(self, value: int) -> None:
+        self._shared.now_ns = value
+
+    @property
+    def deadline_ns(self) -> int:
+        return self._shared.deadline_ns
+
+    @deadline_ns.setter
+    def deadline_ns(self, value: int) -> None:
+        self._shared.deadline_ns = value
+
+    @property
+    def interrupt(self) -> bool:
+        return bool(self._shared.interrupt)
+
+    @interrupt.setter
+    def interrupt(self, value: bool) -> None:
+        self._shared.interrupt = value
+
+    # --- registers ------------------------------------------------------------------------
+
+    def edit(self, change: Callable[[], None]) -> None:
+        """Let *change* edit `registers` in the middle of a run: they are the live ones."""
+        self._library.emu_native_settle_flags(self._pointer)
+        change()
+
+    def patch(self, change: Callable[[], None]) -> None:
+        """Let *change* edit `registers`; the translated code holds the flags itself."""
+        change()
+
+    def registers_loaded(self) -> None:
+        """The rounding modes of x87 and SSE are kept twice; writing by id sets both."""
+        self._uc.reg_write(x86_const.UC_X86_REG_FPCW, self.registers.fpuc)
+        self._uc.reg_write(x86_const.UC_X86_REG_MXCSR, self.registers.mxcsr)
+        self.flush_tlb()
+
+    # --- running --------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        status = self._library.emu_native_start(self._pointer, ctypes.c_uint64(self.registers.eip))
+        self._library.emu_native_settle_flags(self._pointer)
+        self._wiring.raise_caught()
+        if not check_run(status):
+            return Outcome.BAD_FETCH
+        return Outcome.STOPPED if self._shared.stopped else Outcome.HALTED
+
+    def flush_tlb(self) -> None:
+        self._library.emu_native_flush_tlb(self._pointer)
+
+    def invalidate(self, address: int, length: int) -> None:
+        self._library.emu_native_invalidate(
+            self._pointer, ctypes.c_uint64(address), ctypes.c_uint64(length)
+        )
+
+    def invalidate_all(self) -> None:
+        self._uc.ctl_flush_tb()
+        self._library.emu_native_forget_code(self._pointer)
+
+
+# ---- the self-check ----------------------------------------------------------------------
+
+
+class _NoCalls:
+    """The guest of the self-check does nothing that an engine needs help with."""
+
+    def port_read(self, port: int, size: int) -> int:
+        raise AssertionError(f"port {port:#x} read, {size} bytes")
+
+    def port_write(self, port: int, size: int, value: int) -> None:
+        raise AssertionError(f"port {port:#x} written, {size} bytes, {value:#x}")
+
+    def exception(self, vector: int) -> None:
+        raise AssertionError(f"exception {vector}")
+
+    def invalid_instruction(self) -> None:
+        raise AssertionError("invalid instruction")
+
+    def sysenter(self) -> None:
+        raise AssertionError("sysenter")
+
+
+# 32 times: change the immediate of an instruction of this very block, add it up, store the sum;
+# then halt.  Each round enters three blocks (the one cut short by the store that changes it, that
+# store again as a block of its own, and the rest), and the HLT is one more.
+_CHECK_CODE = bytes.fromhex(
+    "b9 20 00"  # mov cx, 32
+    "bb 00 20"  # mov bx, 2000h
+    "00 0e 0b 01"  # again: add [patched], cl
+    "04 00"  # add al, 0; the immediate is at 10Bh
+    "00 07"  # add [bx], al
+    "e2 f6"  # loop again
+    "f4"  # hlt
+)
+_CHECK_START = 0x100
+_CHECK_RESULT = 0x2000
+_CHECK_BLOCKS = 32 * 3 + 1
+
+
+def _check_guest(library: ctypes.CDLL, slice_blocks: int) -> tuple[int, int]:
+    """The self-check's guest, in slices: (blocks entered, what it computed)."""
+    memory = Memory(Ram("check.ram", MIB), Ram("check.rom", PAGE_BYTES))
+    engine = NativeEngine(library, memory, Model.I486, Costs(block_ns=1), _NoCalls())
+    registers = engine.registers
+    memory.ram.write(_CHECK_START, _CHECK_CODE)
+    for segment in registers.segs:
+        segment.base, segment.selector, segment.limit = 0, 0, 0xFFFF
+    registers.hflags = layout.HF_ADDSEG
+    registers.eip = _CHECK_START
+    for index in range(8):
+        registers.regs[index] = 0
+    engine.now_ns = 0
+    outcome = Outcome.STOPPED
+    for _ in range(10_000):
+        engine.deadline_ns = engine.now_ns + slice_blocks
+        outcome = engine.run()
+        if outcome is Outcome.HALTED:
+            break
+    result = (engine.now_ns, memory.ram.read(_CHECK_RESULT, 1)[0])
+    engine.close()
+    return result
+
+
+def _check(library: ctypes.CDLL) -> str | None:
+    """None if the engine does what it should, or what it does not."""
+    memory = Memory(Ram("check.ram", MIB), Ram("check.rom", PAGE_BYTES))
+    engine = NativeEngine(library, memory, Model.PENTIUM3, Costs(), _NoCalls())
+    problem = binding.check_layout(engine._uc, lambda: engine.registers)  # noqa: SLF001
+    learned = bool(engine._shared.tcg)  # noqa: SLF001
+    engine.close()
+    if problem or not learned:
+        return problem or "its translator does not call the stand-ins"
+    added = total = stored = 0
+    for cx in range(32, 0, -1):
+        added = (added + cx) & 0xFF
+        total = (total + added) & 0xFF
+        stored = (stored + total) & 0xFF
+    for slice_blocks in (1_000_000, 1, 3):
+        blocks, found = _check_guest(library, slice_blocks)
+        if found != stored:
+            return "a guest that changes its own code computes wrongly"
+        if blocks != _CHECK_BLOCKS:
+            return (
+                f"in slices of {slice_blocks} a guest enters {blocks} blocks, not {_CHECK_BLOCKS}"
+            )
+    return None
+
+
+def _find_problem() -> tuple[ctypes.CDLL | None, str | None]:
+    if isinstance(_loaded, str):
+        return None, _loaded
+    problem = _bind(_loaded) or _check(_loaded)
+    return (None, problem) if problem else (_loaded, None)
+
+
+_library, UNAVAILABLE = _find_problem()
+
+
+def make(memory: Memory, model: Model, costs: Costs, calls: Calls) -> NativeEngine:
+    """The factory of this engine; only where `UNAVAILABLE` is None."""
+    if _library is None:
+        raise RuntimeError(f"no native engine: {UNAVAILABLE}")
+    return NativeEngine(_library, memory, model, costs, calls)

@@ -1,0 +1,181 @@
+"""The reference engine: Unicorn by its public interface, with a Python callback a block.
+
+It is the readable one, and runs wherever Unicorn does, some 250 times slower than native.py.
+Its registers are an overlay on the bytes of a saved context: pulled out before they are looked
+at, pushed back before the guest goes on.
+
+One deviation from native.py is known: where a run is stopped inside a guest that is just changing
+the block it runs, the counts of blocks can differ, as the callback cannot tell the
+continuation of a block from a new one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+from unicorn import unicorn_const, x86_const
+
+from emu.clock import NEVER, Costs
+from emu.cpu import binding, layout
+from emu.cpu.binding import BlockCallback, EdgeCallback, InstructionCallback, TranslationBlock, lib
+from emu.cpu.engine import Calls, Outcome
+from emu.cpu.layout import HF_INHIBIT_IRQ, Registers
+from emu.cpu.models import Model
+from emu.cpu.wiring import Wiring, check_run
+from emu.errors import ConfigError
+from emu.memory import PAGE_BYTES, Memory
+
+EFLAGS_IF = 1 << 9
+CR0_PG = 1 << 31
+A20_PAGE = (1 << 20) // PAGE_BYTES
+
+
+class ReferenceEngine:
+    """See `emu.cpu.engine.Engine`."""
+
+    name = "reference"
+
+    def __init__(self, memory: Memory, model: Model, costs: Costs, calls: Calls) -> None:
+        self.now_ns = 0
+        self.deadline_ns = NEVER
+        self.interrupt = False
+        self._costs = costs
+        self._stopped = False
+        self._running = False
+        self._uc = binding.open_unicorn(memory, model)
+        self._handle = self._uc._uch  # noqa: SLF001 - the binding has no name for it
+        self._context = self._uc.context_save()
+        start = ctypes.cast(self._context.context, ctypes.c_void_p).value or 0
+        self._registers = Registers.from_address(start + layout.CONTEXT_HEADER_BYTES)
+        if problem := binding.check_layout(self._uc, self._pull):
+            raise ConfigError(f"this Unicorn ({binding.VERSION}) is not known: {problem}")
+        # Linear pages that code was translated from; with paging on, they may be anywhere.
+        self._code_pages: set[int] = set()
+        self._paging_seen = False
+        self._wiring = Wiring(self._uc, memory, model, calls, self)
+        hooks = self._wiring.hooks
+        hooks.add(unicorn_const.UC_HOOK_BLOCK, BlockCallback(self._block))
+        hooks.add(unicorn_const.UC_HOOK_EDGE_GENERATED, EdgeCallback(self._translated))
+        for instruction in (x86_const.UC_X86_INS_RDTSC, x86_const.UC_X86_INS_RDTSCP):
+            hooks.add_instruction(instruction, InstructionCallback(self._rdtsc))
+
+    def close(self) -> None:
+        del self._registers
+        del self._wiring
+        del self._uc
+
+    # --- registers ------------------------------------------------------------------------
+
+    @property
+    def registers(self) -> Registers:
+        return self._registers
+
+    def _pull(self) -> Registers:
+        """Bring `registers` up to date, the flags with them."""
+        eflags = ctypes.c_uint64()
+        lib.uc_reg_read(self._handle, x86_const.UC_X86_REG_EFLAGS, ctypes.byref(eflags))
+        lib.uc_context_save(self._handle, self._context.context)
+        self._registers.eflags = eflags.value
+        return self._registers
+
+    def _push(self) -> None:
+        """Make the engine go on from `registers`."""
+        lib.uc_context_restore(self._handle, self._context.context)
+
+    def edit(self, change: Callable[[], None]) -> None:
+        """Let *change* edit `registers` in the middle of a run."""
+        self._pull()
+        change()
+        self._push()
+
+    def patch(self, change: Callable[[], None]) -> None:
+        """Let *change* edit `registers`; the translated code holds the flags itself."""
+        if self._running:
+            lib.uc_context_save(self._handle, self._context.context)
+        change()
+        if self._running:
+            self._push()
+
+    def registers_loaded(self) -> None:
+        """The rounding modes of x87 and SSE are kept twice; writing by id sets both."""
+        self._push()
+        self._uc.reg_write(x86_const.UC_X86_REG_FPCW, self._registers.fpuc)
+        self._uc.reg_write(x86_const.UC_X86_REG_MXCSR, self._registers.mxcsr)
+        self._pull()
+        self.flush_tlb()
+
+    # --- running --------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        self._stopped = False
+        self._push()
+        registers = self._registers
+        eip = registers.eip
+        self._note_code(registers.segs[layout.CS].base + eip, PAGE_BYTES)
+        self._running = True
+        status = lib.uc_emu_start(
+            self._handle,
+            ctypes.c_uint64(eip),
+            ctypes.c_uint64(0),
+            ctypes.c_uint64(0),
+            ctypes.c_size_t(0),
+        )
+        self._running = False
+        self._pull()
+        self._wiring.raise_caught()
+        if not check_run(status):
+            return Outcome.BAD_FETCH
+        return Outcome.STOPPED if self._stopped else Outcome.HALTED
+
+    def _block(self, _uc: int, _address: int, _size: int, _user: int) -> None:
+        """A block is about to be entered: stop before it, or count it."""
+        if self.now_ns >= self.deadline_ns or (self.interrupt and self._interruptible()):
+            self._stopped = True
+            lib.uc_emu_stop(self._handle)
+        else:
+            self.now_ns += self._costs.block_ns
+
+    def _interruptible(self) -> bool:
+        registers = self._pull()
+        return bool(registers.other_flags & EFLAGS_IF) and not registers.hflags & HF_INHIBIT_IRQ
+
+    def _rdtsc(self, _uc: int, _user: int) -> int:
+        """RDTSC and RDTSCP: the counter is the clock, and reading it takes a while."""
+        self.now_ns += self._costs.rdtsc_ns
+        self._uc.reg_write(x86_const.UC_X86_REG_EAX, self.now_ns & 0xFFFF_FFFF)
+        self._uc.reg_write(x86_const.UC_X86_REG_EDX, self.now_ns >> 32 & 0xFFFF_FFFF)
+        return 1
+
+    # --- translated code ------------------------------------------------------------------
+
+    def _translated(self, _uc: int, block: int, _previous: int, _user: int) -> None:
+        """A new block has been translated: remember where from."""
+        translated = TranslationBlock.from_address(block)
+        self._note_code(translated.pc, translated.size)
+        cr0 = ctypes.c_uint64()
+        lib.uc_reg_read(self._handle, x86_const.UC_X86_REG_CR0, ctypes.byref(cr0))
+        self._paging_seen = self._paging_seen or bool(cr0.value & CR0_PG)
+
+    def _note_code(self, address: int, size: int) -> None:
+        for page in range(address // PAGE_BYTES, (address + size - 1) // PAGE_BYTES + 1):
+            self._code_pages |= {page, page & ~A20_PAGE}
+
+    def flush_tlb(self) -> None:
+        binding.flush_tlb(self._uc)
+
+    def invalidate(self, address: int, length: int) -> None:
+        pages = range(address // PAGE_BYTES, (address + length - 1) // PAGE_BYTES + 1)
+        if self._paging_seen or not self._code_pages.isdisjoint(pages):
+            self.invalidate_all()
+
+    def invalidate_all(self) -> None:
+        self._uc.ctl_flush_tb()
+        self.flush_tlb()
+        self._code_pages.clear()
+        self._paging_seen = False
+
+
+def make(memory: Memory, model: Model, costs: Costs, calls: Calls) -> ReferenceEngine:
+    """The factory of this engine."""
+    return ReferenceEngine(memory, model, costs, calls)

@@ -1,0 +1,602 @@
+"""A machine: power, reset, boot order, the run loop; what a user holds in the hand.
+
+    vm = emu.Machine(image="hello")            power-on
+    vm.run(until=emu.serial("Hello"))          run; says why it stopped
+    vm.save("hello.emu")                       everything, into one file
+    vm = emu.load("hello.emu")                 the same machine, in this process or another
+
+The run loop goes from sampling point to sampling point.  At each, in this order: alarms that are due
+have fired; a reset that was asked for is done; the run ends, if it is to end; inputs that
+are due enter; then an interrupt may be delivered, and the guest goes on.  So a stop, and a save
+made there, comes between two things that would have happened in the same order anyway.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import select
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import BinaryIO, Protocol, Self
+
+import attrs
+
+from emu import images, inputs
+from emu.board import BOARDS, Board, Options, Outside, Part
+from emu.clock import NEVER, Clock, Costs
+from emu.cpu.choose import Chosen, choose
+from emu.cpu.engine import EngineChoice
+from emu.cpu.models import Model
+from emu.cpu.processor import Pause
+from emu.cpu.state import State as ProcessorState
+from emu.errors import ConfigError, StreamError
+from emu.host import ends
+from emu.host.ends import HostEnd
+from emu.inputs import Input, Source
+from emu.isa import Slot
+from emu.memory import MIB, Memory
+from emu.savevm import digest, stream
+from emu.savevm.files import save_file
+from emu.savevm.live import Saving
+from emu.savevm.load import load as load_stream
+from emu.savevm.load import read_head
+from emu.savevm.sections import Dialect, Reader
+from emu.savevm.stream import Stream
+from emu.savevm.vmstate import Saved, reg, text, whole
+from emu.until import After, AtClock, Condition, SerialText, Watch
+
+DEFAULT_MEMORY = "16M"
+MEMORY_SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+DEFAULT_RTC_BASE = datetime(2000, 1, 1, tzinfo=UTC)  # the same every time, so that runs are, too
+IMAGE_MOST = 512 * 1024  # what the ROM loads
+ROM_MOST = 16 * MIB
+GUEST_FILE = "opt/emu/guest"  # where the ROM looks for the image, in fw_cfg
+
+SLICE_NS = 2_000_000  # so often the host's side is looked at, at the least
+SERIAL_READ_BYTES = 16  # as many as the UART has room for: no reading ahead
+IDLE_WAIT_S = 0.05
+
+CardFactory = Callable[[Slot], object]
+
+
+class Reason(enum.Enum):
+    """Why a run came back."""
+
+    UNTIL = "what it was to run until"
+    STOPPED = "a stop was asked for"
+    HALTED = "the guest has halted for good: HLT with interrupts off"
+    IDLE = "the guest waits for input, and none can come"
+    EXIT = "the guest ended itself, through the debug-exit port"
+    SHUTDOWN = "a triple fault, and no reboot wanted"
+
+
+@attrs.frozen
+class Stopped:
+    """How a run ended."""
+
+    reason: Reason
+    condition: Condition | None = None  # UNTIL: which it was
+    value: int | None = None  # EXIT: what the guest wrote
+
+
+class Front(Protocol):
+    """Whoever sits before the machine while it runs: paces it, takes commands."""
+
+    def attend(self, vm: Machine) -> None:
+        """Called between slices, every few milliseconds; may wait, and may call `vm.stop`."""
+
+
+# ==== what a save says of the machine =====================================================
+
+
+@attrs.define
+class State:
+    """All that is needed to build the machine again; the first section of a save."""
+
+    board: str = text(most=64, doc="the board's name")
+    revision: int = reg(bits=16, reset=1, doc="the board's revision")
+    parts: str = text(most=1024, doc="the parts that are plugged in, by name, with commas")
+    cpu: str = text(most=64, doc="the processor's model")
+    memory_bytes: int = reg(bits=32, doc="the size of RAM")
+    rom_bytes: int = reg(bits=32, doc="the size of the ROM")
+    block_ns: int = reg(bits=32, doc="what a block costs")
+    port_ns: int = reg(bits=32, doc="what a port access costs")
+    rdtsc_ns: int = reg(bits=32, doc="what reading the time stamp counter costs")
+    rtc_base_s: int = reg(bits=40, doc="the real-time clock at power-on, in seconds since 1970")
+    boot: str = text(most=16, doc="the boot order")
+
+
+SECTION = whole(State, "emu/machine")
+SAVED = Saved(State, (SECTION,))
+BOARD_REVISION = 1
+BLOCK_NS_MOST = 1_000_000
+
+
+@attrs.define(eq=False)
+class Nameplate:
+    """The card, as far as a save is concerned, that says which machine this is."""
+
+    state: State
+
+    def settle(self) -> None:
+        """No outputs: the machine was built from it."""
+
+
+def _options_from(state: State) -> Options:
+    """The board that *state* describes; StreamError for one that cannot be."""
+    try:
+        if state.board not in BOARDS or state.revision != BOARD_REVISION:
+            raise ValueError(f"board {state.board!r} revision {state.revision}")
+        if not 0 < state.block_ns <= BLOCK_NS_MOST:
+            raise ValueError(f"block_ns {state.block_ns}")
+        return Options(
+            model=Model(state.cpu),
+            memory_bytes=state.memory_bytes,
+            rtc_base_s=state.rtc_base_s,
+            costs=Costs(state.block_ns, state.port_ns, state.rdtsc_ns),
+            parts=tuple(Part(name) for name in state.parts.split(",")),
+        )
+    except ValueError as error:
+        raise StreamError(f"a machine not known here: {error}", section="emu/machine/0") from error
+
+
+# ==== the machine =========================================================================
+
+
+class SerialPort:
+    """The host's side of the machine's serial port."""
+
+    def __init__(self, vm: Machine) -> None:
+        self._vm = vm
+
+    def send(self, data: bytes | str) -> None:
+        """Send *data* to the guest; it arrives at the line's speed, and none of it is lost."""
+        self._vm.enter(Source.SERIAL, data.encode() if isinstance(data, str) else data)
+
+
+class Machine:
+    """A PC.  Every parameter has a default; see `emu.cli` for what the command line makes of them.
+
+    *image* is a guest: the file's bytes are loaded at 7C00h and entered there by our ROM.
+    *bios* is a ROM to use instead of ours.  *serial* and *debugcon* are host ends: a
+    specification (``stdio``, ``file:PATH``, ``unix:PATH``, ``tcp:HOST:PORT``, ``pty``, ``none``) or an object
+    of `emu.host.ends`.  *rtc_base* is a `datetime` or seconds since 1970.  *cards* are
+    functions that plug a card of the caller's into the slot they are given.
+
+    Raises ConfigError for a machine that cannot be built, HostError for a file that cannot be read.
+    """
+
+    def __init__(
+        self,
+        image: str | os.PathLike[str] | bytes | None = None,
+        *,
+        board: str = "isapc",
+        cpu: str = "pentium3",
+        memory: int | str = DEFAULT_MEMORY,
+        bios: str | os.PathLike[str] | bytes | None = None,
+        boot: str | None = None,
+        serial: str | HostEnd = "none",
+        debugcon: str | HostEnd = "none",
+        engine: str = "auto",
+        rtc_base: datetime | int = DEFAULT_RTC_BASE,
+        cards: Iterable[CardFactory] = (),
+    ) -> None:
+        files = {GUEST_FILE: _contents(image, IMAGE_MOST)} if image is not None else {}
+        rom = _contents(images.path(images.ROM) if bios is None else bios, ROM_MOST)
+        if board not in BOARDS:
+            raise ConfigError(f"no board {board!r}: there is {', '.join(BOARDS)}")
+        models = [model.value for model in Model]
+        if cpu not in models:
+            raise ConfigError(f"no processor {cpu!r}: there are {', '.join(models)}")
+        base_s = rtc_base if isinstance(rtc_base, int) else int(rtc_base.timestamp())
+        options = Options(Model(cpu), parse_memory(memory), base_s)
+        self._build(board, options, rom, files, choose(_choice(engine)), cards)
+        self._connect(serial, debugcon)
+        self._board.reset()
+        if boot is not None:
+            self._set_boot_order(boot)
+
+    def _build(
+        self,
+        board: str,
+        options: Options,
+        rom: bytes,
+        files: dict[str, bytes],
+        chosen: Chosen,
+        cards: Iterable[CardFactory],
+    ) -> None:
+        self.engine = chosen
+        self.no_reboot = False
+        self.notice: Callable[[str], None] = lambda _line: None
+        self.serial = SerialPort(self)
+        self._watches: list[tuple[SerialText, Watch]] = []
+        self._stop_asked = False
+        self._reset_asked = False
+        self._exit_value: int | None = None
+        self._ends: list[HostEnd] = []
+        self._clock = Clock(options.costs)
+        self._nameplate = Nameplate(
+            State(
+                board=board,
+                revision=BOARD_REVISION,
+                parts=",".join(part.value for part in options.parts),
+                cpu=options.model.value,
+                memory_bytes=options.memory_bytes,
+                rom_bytes=len(rom),
+                block_ns=options.costs.block_ns,
+                port_ns=options.costs.port_ns,
+                rdtsc_ns=options.costs.rdtsc_ns,
+                rtc_base_s=options.rtc_base_s,
+            )
+        )
+        outside = Outside(self._serial_out, self._debug_out, self._leave, self._ask_reset)
+        self._board: Board = BOARDS[board](options, outside, rom, files, chosen.make, self._clock)
+        slot = self._board.slot
+        slot.registry.register_state(SAVED, self._nameplate, head=True)
+        self._inputs = inputs.attach(slot, self._apply)
+        for plug_in in cards:
+            plug_in(slot)
+
+    def _connect(self, serial: str | HostEnd, debugcon: str | HostEnd) -> None:
+        self._serial_end = self._open(serial)
+        self._debug_end = self._open(debugcon)
+
+    def _open(self, end: str | HostEnd) -> HostEnd:
+        if isinstance(end, str):
+            end = ends.open_end(end)
+        self._ends.append(end)
+        return end
+
+    def close(self) -> None:
+        """Switch off: host ends are closed, memory goes back to the host."""
+        for end in self._ends:
+            end.close()
+        self._board.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- looking --------------------------------------------------------------------------
+
+    @property
+    def clock(self) -> Clock:
+        """The machine's time; `clock.now_ns` counts from power-on."""
+        return self._clock
+
+    @property
+    def memory(self) -> Memory:
+        """Physical memory: ``vm.memory[a:b]``, ``vm.memory.write(address, data)``."""
+        return self._board.memory
+
+    @property
+    def cpu(self) -> ProcessorState:
+        """The processor's registers by name, as they are now: a copy."""
+        return self._board.processor.state
+
+    @property
+    def board(self) -> Board:
+        return self._board
+
+    @property
+    def description(self) -> State:
+        """Which machine this is: board, processor, sizes."""
+        return self._nameplate.state
+
+    @property
+    def inputs(self) -> inputs.Inputs:
+        """The log through which everything from outside enters."""
+        return self._inputs
+
+    def digest(self) -> str:
+        """What stands for the whole state: equal digests, equal machines.  FORMAT.md defines it."""
+        return digest.digest_of(self._board.slot.registry)
+
+    # --- what comes from outside ----------------------------------------------------------
+
+    def enter(self, source: Source, data: bytes = b"") -> None:
+        """Let something happen to the machine, now, between two blocks."""
+        for start in range(0, max(1, len(data)), inputs.DATA_MOST):
+            piece = data[start : start + inputs.DATA_MOST]
+            self._inputs.enter(Input(self._clock.now_ns, source, piece))
+
+    def reset(self) -> None:
+        """Press the reset button."""
+        self.enter(Source.RESET)
+
+    def boot_set(self, order: str) -> None:
+        """Set the boot order, ``"cda"``: disk, CD, floppy; ConfigError for what is none."""
+        self.enter(Source.BOOT_SET, order.encode())
+
+    def _apply(self, what: Input) -> None:
+        match what.source:
+            case Source.SERIAL:
+                if self._board.cable is None:
+                    raise ConfigError("this machine has no serial port to send to")
+                self._board.cable.send(what.data)
+            case Source.RESET:
+                self._board.reset()
+            case Source.BOOT_SET:
+                self._set_boot_order(what.data.decode())
+
+    def _set_boot_order(self, order: str) -> None:
+        self._board.slot.boot_set(order)
+        self._nameplate.state.boot = order
+
+    # --- what the guest does to the outside -----------------------------------------------
+
+    def _serial_out(self, character: int) -> None:
+        data = bytes([character])
+        self._serial_end.write(data)
+        for _, watch in self._watches:
+            watch.see(data)
+            if watch.found:
+                self._board.processor.stop()
+
+    def _debug_out(self, character: int) -> None:
+        self._debug_end.write(bytes([character]))
+
+    def _leave(self, value: int) -> None:
+        self._exit_value = value
+        self._board.processor.stop()
+
+    def _ask_reset(self) -> None:
+        self._reset_asked = True
+        self._board.processor.stop()
+
+    # --- running --------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End the run under way at the next sampling point; from a callback or a signal handler."""
+        self._stop_asked = True
+        self._board.processor.stop()
+
+    def run(
+        self, until: Condition | Sequence[Condition] = (), *, front: Front | None = None
+    ) -> Stopped:
+        """Run until a condition of *until* is met or the guest cannot go on; says which it was."""
+        conditions = [until] if isinstance(until, SerialText | After | AtClock) else list(until)
+        began_ns = self._clock.now_ns
+        times: list[tuple[int, Condition]] = []
+        self._watches = []
+        for condition in conditions:
+            match condition:
+                case SerialText():
+                    self._watches.append((condition, Watch(condition.text)))
+                case After(ns):
+                    times.append((began_ns + ns, condition))
+                case AtClock(ns):
+                    times.append((ns, condition))
+        self._stop_asked = False
+        self._exit_value = None
+        while True:
+            if self._reset_asked:
+                self._reset_asked = False
+                self._board.reset()
+            if (ended := self._ended(times)) is not None:
+                return ended
+            self._inputs.enter_due(self._clock.now_ns)
+            self._listen()
+            end_ns = min(
+                [self._clock.now_ns + SLICE_NS, self._inputs.next_ns, *(t for t, _ in times)]
+            )
+            match self._board.processor.run(end_ns):
+                case Pause.REACHED:
+                    pass
+                case Pause.HALTED:
+                    ended = self._pass_time(end_ns, until_a_time=bool(times))
+                    if ended is not None:
+                        return ended
+                case Pause.SHUTDOWN:
+                    self.notice(f"triple fault\n{describe_registers(self.cpu)}")
+                    if self.no_reboot:
+                        return Stopped(Reason.SHUTDOWN)
+                    self._reset_asked = True
+            if front is not None:
+                front.attend(self)
+
+    def _ended(self, times: list[tuple[int, Condition]]) -> Stopped | None:
+        """How the run is to end here, if it is."""
+        if self._exit_value is not None:
+            return Stopped(Reason.EXIT, value=self._exit_value)
+        for condition, watch in self._watches:
+            if watch.found:
+                return Stopped(Reason.UNTIL, condition)
+        for time_ns, condition in times:
+            if self._clock.now_ns >= time_ns:
+                return Stopped(Reason.UNTIL, condition)
+        return Stopped(Reason.STOPPED) if self._stop_asked else None
+
+    def _listen(self) -> None:
+        """Take in what has come from the host, as much as the serial port has room for."""
+        cable = self._board.cable
+        if cable is not None and not cable.state.pending:
+            data = self._serial_end.read(SERIAL_READ_BYTES)
+            if data:
+                self.enter(Source.SERIAL, data)
+
+    def _pass_time(self, end_ns: int, *, until_a_time: bool) -> Stopped | None:
+        """The processor is halted: go on to whatever happens next, or say that nothing will."""
+        next_ns = min(self._clock.next_ns, end_ns)
+        waiting = self._board.processor.interrupts_enabled
+        if not waiting and not until_a_time and self._inputs.next_ns == NEVER:
+            if self._is_transmitting():
+                self._clock.advance_to(self._clock.next_ns)
+                return None
+            return Stopped(Reason.HALTED)
+        if waiting and self._clock.next_ns == NEVER and not until_a_time:
+            if self._inputs.next_ns == NEVER:
+                return self._wait_for_input()
+            next_ns = self._inputs.next_ns
+        self._clock.advance_to(next_ns)
+        return None
+
+    def _is_transmitting(self) -> bool:
+        """True while what the guest has sent is still on its way out."""
+        serial = self._board.serial
+        return serial is not None and serial.transmitting
+
+    def _wait_for_input(self) -> Stopped | None:
+        """Nothing will happen by itself: wait for the host, and let as much time pass here."""
+        descriptor = self._serial_end.fileno()
+        if self._serial_end.at_end or descriptor is None:
+            return Stopped(Reason.IDLE)
+        began = time.monotonic_ns()
+        select.select([descriptor], [], [], IDLE_WAIT_S)
+        self._clock.advance(time.monotonic_ns() - began)
+        return None
+
+    # --- saving and loading ---------------------------------------------------------------
+
+    def save(
+        self, target: str | os.PathLike[str] | BinaryIO, dialect: Dialect | str = Dialect.EMU
+    ) -> None:
+        """Save everything to a file, whole or not at all, or to a binary file object.
+
+        Raises ExportError where the dialect cannot express what the machine holds, HostError
+        where the host refuses.
+        """
+        chosen = Dialect(dialect) if isinstance(dialect, str) else dialect
+        # The engine's TLB is in no save: who goes on from here starts with an empty one, too.
+        self._board.processor.engine.flush_tlb()
+
+        def write(f: Stream) -> None:
+            Saving(
+                self._board.slot.registry, f, self._nameplate.state.board, dialect=chosen
+            ).save_whole()
+
+        if isinstance(target, str | os.PathLike):
+            save_file(target, write)
+        else:
+            f = stream.open_file(target, writing=True)
+            write(f)
+            f.fflush()
+
+    def load(self, source: str | os.PathLike[str] | BinaryIO) -> None:
+        """Become the machine that was saved in *source*, which must be one like this.
+
+        Raises StreamError where it is refused, and then nothing has changed.
+        """
+        f, close = _open_save(source)
+        try:
+            reader = Reader(f)
+            if reader.dialect is Dialect.EMU:
+                self._check_same(State(**read_head(reader, SECTION)))
+            self._load(reader)
+        finally:
+            close()
+
+    def _check_same(self, theirs: State) -> None:
+        mine = self._nameplate.state
+        for field in attrs.fields(State):
+            found, expected = getattr(theirs, field.name), getattr(mine, field.name)
+            if found != expected and field.name != "boot":
+                raise StreamError(
+                    "saved on another machine",
+                    section="emu/machine/0",
+                    field=field.name,
+                    found=repr(found),
+                    expected=repr(expected),
+                )
+
+    def _load(self, reader: Reader) -> None:
+        load_stream(reader, self._board.slot.registry)
+        self._board.processor.engine.invalidate_all()
+        self._reset_asked = False
+
+
+def load(
+    source: str | os.PathLike[str] | BinaryIO,
+    *,
+    serial: str | HostEnd = "none",
+    debugcon: str | HostEnd = "none",
+    engine: str = "auto",
+    cards: Iterable[CardFactory] = (),
+) -> Machine:
+    """The machine that was saved in *source*, in the very state it was saved in.
+
+    *serial* and *debugcon* are the host's side of it anew; *cards* must plug in what the caller
+    plugged in then.  Raises StreamError, with section, field and offset, for a save that is damaged or is
+    no save, HostError for a file that cannot be read.
+    """
+    f, close = _open_save(source)
+    try:
+        reader = Reader(f)
+        if reader.dialect is not Dialect.EMU:
+            raise StreamError(
+                "a save of QEMU's; it is loaded into a machine that is there: Machine(...).load()"
+            )
+        state = State(**read_head(reader, SECTION))
+        vm = Machine.__new__(Machine)
+        rom = bytes(state.rom_bytes)  # what is in it comes with the save, as RAM does
+        try:
+            vm._build(  # noqa: SLF001 - the other way to make one
+                state.board, _options_from(state), rom, {}, choose(_choice(engine)), cards
+            )
+        except ConfigError as error:
+            raise StreamError(str(error), section="emu/machine/0") from error
+        try:
+            vm._load(reader)  # noqa: SLF001
+            vm._connect(serial, debugcon)  # noqa: SLF001
+        except BaseException:
+            vm.close()
+            raise
+        return vm
+    finally:
+        close()
+
+
+# ==== helpers =============================================================================
+
+
+def _open_save(source: str | os.PathLike[str] | BinaryIO) -> tuple[Stream, Callable[[], None]]:
+    if isinstance(source, str | os.PathLike):
+        f = stream.open(source, "rb")
+        return f, f.fclose
+    return stream.open_file(source, writing=False), lambda: None
+
+
+def _contents(source: str | os.PathLike[str] | bytes, most: int) -> bytes:
+    if isinstance(source, bytes):
+        if len(source) > most:
+            raise ConfigError(f"an image of {len(source)} bytes, {most} at most")
+        return source
+    return images.read(images.find(os.fspath(source)), most)
+
+
+def _choice(name: str) -> EngineChoice:
+    try:
+        return EngineChoice(name)
+    except ValueError:
+        names = ", ".join(each.value for each in EngineChoice)
+        raise ConfigError(f"no engine {name!r}: there are {names}") from None
+
+
+def parse_memory(size: int | str) -> int:
+    """Bytes, from a number of them or text as ``-m`` takes it: ``16M``, ``1G``, plain is MiB."""
+    if isinstance(size, int):
+        return size
+    digits, suffix = size, "M"
+    if size and size[-1].upper() in MEMORY_SUFFIXES:
+        digits, suffix = size[:-1], size[-1].upper()
+    if not digits.isdecimal():
+        raise ConfigError(f"memory {size!r}: expected a size such as 16M or 1G")
+    return int(digits) * MEMORY_SUFFIXES[suffix]
+
+
+def describe_registers(cpu: ProcessorState) -> str:
+    """The registers as a table of a few lines, for people."""
+    general = " ".join(
+        f"{name.upper()}={getattr(cpu, name):08x}"
+        for name in ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp")
+    )
+    segments = " ".join(
+        f"{name.upper()}={getattr(cpu, name).selector:04x}:{getattr(cpu, name).base:08x}"
+        for name in ("cs", "ss", "ds", "es", "fs", "gs")
+    )
+    control = f"CR0={cpu.cr0:08x} CR2={cpu.cr2:08x} CR3={cpu.cr3:08x} CR4={cpu.cr4:08x}"
+    return f"EIP={cpu.eip:08x} EFL={cpu.eflags:08x} {control}\n{general}\n{segments}"

@@ -1,0 +1,222 @@
+"""Physical memory: RAM at a fixed host address, the ROM, and the holes between them.
+
+    0         RAM, in one piece from 0: A0000-BFFFF and the shadow of the ROM, E0000-FFFFF, included
+    ram.size  nothing: reads all ones, swallows writes
+    4G - rom  the ROM, as the processor finds it at reset
+
+The RAM has one owner, `Ram`.  Its host address never changes, as the translated code refers to it; a
+load puts new contents under the same address (`Ram.replace`).  It is backed by a file in
+memory, whose holes tell at once which pages nobody has ever written.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import mmap
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+
+import attrs
+
+from emu.errors import ConfigError
+
+PAGE_BYTES = 4096
+MIB = 1 << 20
+FOUR_GIB = 1 << 32
+RAM_MOST = 2048 * MIB  # the holes and the ROM need their place below 4 GiB
+ROM_MOST = 16 * MIB
+SHADOW_BYTES = 128 * 1024  # the ROM's end, copied to RAM below 1 MiB at reset: E0000-FFFFF
+ALL_ONES = 0xFF
+
+ZERO_PAGE = bytes(PAGE_BYTES)
+
+Invalidate = Callable[[int, int], None]  # physical address, length
+
+
+def _new_file(size: int) -> int:
+    """A file of *size* zero bytes that lives in memory, or as near to it as the host has."""
+    if sys.platform == "linux":
+        fd = os.memfd_create("emu-ram", os.MFD_CLOEXEC)
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.truncate(fd, size)
+    return fd
+
+
+@attrs.define(eq=False)
+class Ram:
+    """*size* bytes of RAM under the *name* that the save has for it."""
+
+    name: str
+    size: int
+    _fd: int = attrs.field(init=False)
+    _mapping: mmap.mmap = attrs.field(init=False)
+    address: int = attrs.field(init=False)  # in the host's memory; it never changes
+    _bytes: memoryview = attrs.field(init=False)
+    _last_seen: dict[int, bytes] = attrs.field(init=False, factory=dict)  # for dirty()
+
+    def __attrs_post_init__(self) -> None:
+        if self.size <= 0 or self.size % PAGE_BYTES or self.size > RAM_MOST:
+            raise ConfigError(
+                f"{self.name}: {self.size} bytes, expected a multiple of 4 KiB up to 2 GiB"
+            )
+        self._fd = _new_file(self.size)
+        self._mapping = mmap.mmap(self._fd, self.size)
+        array = (ctypes.c_ubyte * self.size).from_buffer(self._mapping)
+        self.address = ctypes.addressof(array)
+        self._bytes = memoryview(array).cast("B")
+
+    def close(self) -> None:
+        """Give the memory back; nobody may be running on it."""
+        self._bytes.release()
+        os.close(self._fd)
+
+    # --- bytes ----------------------------------------------------------------------------
+
+    def read(self, address: int, length: int) -> bytes:
+        return bytes(self._bytes[address : address + length])
+
+    def write(self, address: int, data: bytes) -> None:
+        self._bytes[address : address + len(data)] = data
+
+    # --- pages ----------------------------------------------------------------------------
+
+    @property
+    def pages(self) -> int:
+        return self.size // PAGE_BYTES
+
+    def page(self, number: int) -> bytes:
+        """The contents of page *number*."""
+        return self.read(number * PAGE_BYTES, PAGE_BYTES)
+
+    def written(self) -> Iterator[range]:
+        """Runs of pages that may hold something; all others were never written and are zero."""
+        position = 0
+        while position < self.size:
+            try:
+                start = os.lseek(self._fd, position, os.SEEK_DATA)
+            except OSError:  # ENXIO: holes from here to the end
+                return
+            position = min(os.lseek(self._fd, start, os.SEEK_HOLE), self.size)
+            yield range(start // PAGE_BYTES, -(-position // PAGE_BYTES))
+
+    def hashes(self) -> dict[int, bytes]:
+        """The BLAKE2b of each page that is not all zero, by page number."""
+        found = {}
+        for run in self.written():
+            for number in run:
+                start = number * PAGE_BYTES
+                page = self._bytes[start : start + PAGE_BYTES]
+                if page != ZERO_PAGE:
+                    found[number] = page_hash(page)
+        return found
+
+    def dirty(self) -> list[int]:
+        """The pages whose contents have changed since the last call; at first, all not zero."""
+        seen = self.hashes()
+        before, self._last_seen = self._last_seen, seen
+        return sorted(
+            number
+            for number in before.keys() | seen.keys()
+            if before.get(number) != seen.get(number)
+        )
+
+    # --- new contents ---------------------------------------------------------------------
+
+    def another(self) -> Ram:
+        """RAM of the same name and size, all zero, to load into."""
+        return Ram(self.name, self.size)
+
+    def replace(self, other: Ram) -> None:
+        """Take over the contents of *other*, at this RAM's address; *other* is used up.
+
+        Where the host can, the pages change hands and nothing is copied.
+        """
+        if sys.platform == "linux":
+            _map_over(self.address, self.size, other._fd)
+            self._fd, other._fd = other._fd, self._fd
+        else:
+            self._bytes[:] = other._bytes
+        other.close()
+
+
+def _map_over(address: int, size: int, fd: int) -> None:
+    """Map *fd* at *address* in place of what is mapped there."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_long,
+    ]
+    map_fixed = 0x10
+    protection = mmap.PROT_READ | mmap.PROT_WRITE
+    if libc.mmap(address, size, protection, mmap.MAP_SHARED | map_fixed, fd, 0) != address:
+        raise OSError(ctypes.get_errno(), "mmap over the machine's RAM")
+
+
+def page_hash(page: bytes | memoryview) -> bytes:
+    """The BLAKE2b-128 of one page: what digests and comparisons of RAM are made of."""
+    return hashlib.blake2b(page, digest_size=16).digest()
+
+
+@attrs.define(eq=False)
+class Memory:
+    """The physical address space: what a user, DMA and interrupt delivery see of it.
+
+    `read` and `write` never fail: as on the bus, what is not there reads all ones.
+    Whoever translates code sets `invalidate`, and is told of each write.
+    """
+
+    ram: Ram
+    rom: Ram
+    invalidate: Invalidate = attrs.field(init=False, default=lambda _address, _length: None)
+
+    def __attrs_post_init__(self) -> None:
+        if self.ram.size < MIB:
+            raise ConfigError(f"{self.ram.size} bytes of RAM, expected 1 MiB at least")
+        if self.rom.size > ROM_MOST:
+            raise ConfigError(f"a ROM of {self.rom.size} bytes, expected 16 MiB at most")
+
+    @property
+    def rom_base(self) -> int:
+        """Where the ROM begins; it ends at 4 GiB."""
+        return FOUR_GIB - self.rom.size
+
+    def fill_shadow(self) -> None:
+        """Copy the end of the ROM to RAM, up to 1 MiB: what a reset does."""
+        length = min(self.rom.size, SHADOW_BYTES)
+        self.write(MIB - length, self.rom.read(self.rom.size - length, length))
+
+    def read(self, address: int, length: int) -> bytes:
+        """*length* bytes from physical *address* on."""
+        if address + length <= self.ram.size:  # nearly always
+            return self.ram.read(address, length)
+        data = bytearray([ALL_ONES]) * length
+        for region, base in ((self.ram, 0), (self.rom, self.rom_base)):
+            start, end = max(address, base), min(address + length, base + region.size)
+            if start < end:
+                data[start - address : end - address] = region.read(start - base, end - start)
+        return bytes(data)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Put *data* at physical *address*; translated code of what it overwrites is dropped."""
+        end = min(address + len(data), self.ram.size)
+        if address < end:
+            self.ram.write(address, data[: end - address])
+            self.invalidate(address, end - address)
+
+    def __getitem__(self, place: int | slice) -> int | bytes:
+        """``memory[a]`` is a byte, ``memory[a:b]`` bytes; both ends of a slice are needed."""
+        if isinstance(place, slice):
+            if place.step is not None or place.start is None or place.stop is None:
+                raise ValueError("a slice of memory has a start, a stop and no step")
+            return self.read(place.start, max(0, place.stop - place.start))
+        return self.read(place, 1)[0]

@@ -1,0 +1,273 @@
+"""What is in a save, read without a machine.
+
+The payloads are read by the declarations of the chips (*schemas*).  A section that none of them is
+for, such as a user's own card's, is taken as it stands, at the length that the description
+at the end of the stream gives it; so that has to be looked at first, and what cannot be sought in
+is copied to a temporary file before.  Of RAM only hashes are kept, and where in the file each
+page is.
+
+Everything that can be wrong with a save and does not depend on a machine is found here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import attrs
+
+from emu.errors import HostError, StreamError
+from emu.memory import PAGE_BYTES, ZERO_PAGE, page_hash
+from emu.savevm import description
+from emu.savevm.description import Key, name_of
+from emu.savevm.ram import IDSTR as RAM
+from emu.savevm.ram import PageReader
+from emu.savevm.sections import FOOTER_BYTES, Dialect, Foreign, Frame, Kind, Reader
+from emu.savevm.stream import Stream, from_bytes, open_file
+from emu.savevm.vmstate import Saved, Values
+
+Schemas = Mapping[str, Saved[Any]]  # by the idstr of each of its sections
+
+
+def schemas_of(saved: Iterable[Saved[Any]]) -> dict[str, Saved[Any]]:
+    """The declarations *saved*, by the names of their sections."""
+    return {section.idstr: each for each in saved for section in each.sections}
+
+
+# ==== what is found =======================================================================
+
+
+@attrs.frozen
+class Found:
+    """A section that is there as a whole, and its values, by the names of its fields."""
+
+    frame: Frame
+    key: Key  # the frame's; or ours, where it came under another number
+    offset: int  # of the payload
+    values: Values
+
+
+@attrs.frozen
+class Unknown(Found):
+    """A section that no chip declares; its fields are as the description has them."""
+
+    data: bytes = b""
+
+
+@attrs.frozen
+class Chip:
+    """The sections of one State."""
+
+    saved: Saved[Any]
+    instance: int
+    parts: list[Found] = attrs.field(factory=list)
+
+    def state(self, dialect: Dialect) -> Any:
+        """The State, made anew and checked; StreamError where it cannot be."""
+        values = {part.key[0]: part.values for part in self.parts}
+        for section in self.saved.sections:
+            if section.idstr not in values and dialect is Dialect.EMU:
+                raise StreamError(
+                    "the section is missing", section=name_of((section.idstr, self.instance))
+                )
+        f = from_bytes(b"")
+        f.fseek(self.parts[0].offset)
+        f.section = name_of(self.parts[0].key)
+        return self.saved.decode(f, values)
+
+
+@attrs.define(eq=False)
+class Block:
+    """What a save says of a block of RAM."""
+
+    size: int
+    hashes: dict[int, bytes] = attrs.field(init=False, factory=dict)  # of pages that are not zero
+    places: dict[int, int] = attrs.field(init=False, factory=dict)  # where pages sent in full are
+    fills: dict[int, int] = attrs.field(init=False, factory=dict)  # of other pages, not zero
+    sent: bytearray = attrs.field(init=False)  # 1 for each page that was sent
+
+    def __attrs_post_init__(self) -> None:
+        self.sent = bytearray(self.pages)
+
+    @property
+    def pages(self) -> int:
+        return self.size // PAGE_BYTES
+
+    def forget(self, number: int) -> None:
+        """Page *number* is sent again."""
+        for known in (self.hashes, self.places, self.fills):
+            known.pop(number, None)
+
+
+@attrs.define(eq=False)
+class RamContents:
+    """What a save says of RAM, page by page (`ram.Pages`)."""
+
+    by_name: dict[str, Block] = attrs.field(init=False, factory=dict)
+
+    def blocks(self, f: Stream, sizes: Mapping[str, int]) -> None:  # noqa: ARG002
+        self.by_name = {name: Block(size) for name, size in sizes.items()}
+
+    def uniform(self, block: str, first: int, count: int, fill: int) -> None:
+        ram = self.by_name[block]
+        ram.sent[first : first + count] = b"\1" * count
+        if ram.hashes or fill:
+            digest = page_hash(bytes([fill]) * PAGE_BYTES)
+            for number in range(first, first + count):
+                ram.forget(number)
+                if fill:
+                    ram.hashes[number], ram.fills[number] = digest, fill
+
+    def page(self, f: Stream, block: str, number: int) -> None:
+        ram = self.by_name[block]
+        ram.sent[number] = 1
+        ram.forget(number)
+        offset = f.ftell()
+        data = f.get_buffer(PAGE_BYTES)
+        ram.places[number] = offset
+        if data != ZERO_PAGE:
+            ram.hashes[number] = page_hash(data)
+
+
+@attrs.define(eq=False)
+class Contents:
+    """All that a save holds."""
+
+    file: BinaryIO
+    reader: Reader
+    foreign: Foreign
+    sections: list[Found] = attrs.field(init=False, factory=list)  # those that are there as a whole
+    chips: dict[tuple[str, int], Chip] = attrs.field(init=False, factory=dict)
+    ram: RamContents = attrs.field(init=False, factory=RamContents)
+
+    def blocks(self) -> dict[str, Block]:
+        """The blocks of RAM, by our names; those that we have no counterpart for left out."""
+        names: Mapping[str, str | None] = {}
+        if self.reader.dialect is not Dialect.EMU:
+            names = self.foreign.blocks
+        blocks = {names.get(name, name): block for name, block in self.ram.by_name.items()}
+        return {name: block for name, block in blocks.items() if name is not None}
+
+    def read_page(self, ram: Block, number: int) -> bytes:
+        """The bytes of a page of RAM."""
+        if number in ram.places:
+            self.file.seek(ram.places[number])
+            return self.file.read(PAGE_BYTES)
+        return bytes([ram.fills.get(number, 0)]) * PAGE_BYTES
+
+    def states(self) -> Iterator[tuple[Chip, Any]]:
+        """The State of every chip that is known."""
+        for chip in self.chips.values():
+            yield chip, chip.state(self.reader.dialect)
+
+
+# ==== reading =============================================================================
+
+
+@contextmanager
+def seekable(file: BinaryIO) -> Iterator[BinaryIO]:
+    """*file*, or a copy of what is left in it where it is a pipe."""
+    if file.seekable():
+        yield file
+        return
+    with tempfile.TemporaryFile() as copy:
+        try:
+            shutil.copyfileobj(file, copy)
+        except OSError as error:
+            raise HostError(f"copying the save: {error.strerror}") from error
+        copy.seek(0)
+        yield copy
+
+
+def read_contents(
+    file: BinaryIO, schemas: Schemas, foreign: Foreign | None = None, *, checked: bool = True
+) -> Contents:
+    """Read the save in *file*, which can be sought in and holds nothing else.
+
+    Raises StreamError for whatever is wrong with it.  With *checked* False checksums that are
+    wrong pass, if what they protect can be read all the same: `sections.unchecked` tells.
+    """
+    file.seek(0)
+    reader = Reader(open_file(file, writing=False), checked=checked)
+    contents = Contents(file, reader, foreign or Foreign())
+    _Reading(contents, schemas, contents.foreign).read()
+    return contents
+
+
+@attrs.define(eq=False)
+class _Reading:
+    """One save being read."""
+
+    contents: Contents
+    schemas: Schemas
+    foreign: Foreign
+    _described: dict[str, Any] | None = attrs.field(init=False, default=None)
+
+    def read(self) -> None:
+        contents, ours = self.contents, self.contents.reader.dialect is Dialect.EMU
+        f = contents.reader.f
+        pages = PageReader(contents.ram)
+        for frame in contents.reader:
+            if frame.key == (RAM, 0) and frame.kind is not Kind.FULL:
+                pages.read(f, frame.version)
+            elif frame.kind is not Kind.FULL:
+                f.get_buffer(self._size(f, frame))  # a stage of a user's card
+            else:
+                key = frame.key if ours else self.foreign.aliases.get(frame.key, frame.key)
+                self._read_whole(f, frame, key)
+        for name, block in contents.ram.by_name.items():
+            missing = block.sent.find(0)
+            if ours and missing >= 0:
+                raise StreamError(
+                    f"page {missing} of block {name!r} is missing",
+                    section=name_of((RAM, 0)),
+                    field=name,
+                )
+
+    def _read_whole(self, f: Stream, frame: Frame, key: Key) -> None:
+        contents = self.contents
+        offset = f.ftell()
+        saved = self.schemas.get(key[0])
+        if saved is not None:
+            section = next(each for each in saved.sections if each.idstr == key[0])
+            found = Found(frame, key, offset, section.get(f, frame.version))
+            first = (saved.sections[0].idstr, key[1])
+            chip = contents.chips.setdefault(first, Chip(saved, key[1]))
+            if any(part.key == key for part in chip.parts):
+                f.field = None
+                raise f.error("the section is there twice")
+            chip.parts.append(found)
+        elif key[0] in self.foreign.ignored and contents.reader.dialect is not Dialect.EMU:
+            found = Found(frame, key, offset, self.foreign.ignored[key[0]].get(f, frame.version))
+        else:
+            data = f.get_buffer(self._size(f, frame))
+            told = description.device_at(self._describe(), frame.key)
+            found = Unknown(frame, key, offset, description.take_apart(told, data), data)
+        contents.sections.append(found)
+
+    def _size(self, f: Stream, frame: Frame) -> int:
+        """The length of the payload that begins here, as the description has it."""
+        if self.contents.reader.dialect is Dialect.EMU:
+            row = description.row_at(self._describe(), len(self.contents.reader.rows))
+            told = row.get("size")
+            header = f.ftell() - frame.offset
+            size = told - header - FOOTER_BYTES if isinstance(told, int) else None
+        else:
+            size = description.payload_size(description.device_at(self._describe(), frame.key))
+        if size is None or size < 0:
+            raise f.error("nothing is known of this section, not even its size")
+        return size
+
+    def _describe(self) -> dict[str, Any]:
+        """The description, which is found from the end; empty where there is none."""
+        if self._described is None:
+            file = self.contents.file
+            here = file.tell()
+            end = file.seek(0, 2)
+            file.seek(max(0, end - description.TEXT_MOST - 6))
+            self._described = description.find(file.read())
+            file.seek(here)
+        return self._described

@@ -1,0 +1,1 @@
+"""What stands on a machine: the terminal's front end, traces, the demonstration."""

@@ -1,0 +1,60 @@
+"""Saves, looked at without a machine: inspect, verify, diff.
+
+What each section means is declared by the chips; here their declarations are put together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+from emu import inputs, machine, timebase
+from emu.cpu import state as cpu_state
+from emu.errors import HostError
+from emu.hw import cable, fw_cfg, i8254, i8259, mc146818, ns16550a, port61, port92
+from emu.savevm import inspect as save_inspect
+from emu.savevm.contents import schemas_of
+from emu.savevm.inspect import Differences, Report
+
+SCHEMAS = schemas_of(
+    [
+        machine.SAVED,
+        timebase.SAVED,
+        cpu_state.SAVED,
+        i8259.SAVED,
+        i8254.SAVED,
+        port61.SAVED,
+        mc146818.SAVED,
+        port92.SAVED,
+        ns16550a.SAVED,
+        cable.SAVED,
+        fw_cfg.SAVED,
+        fw_cfg.SAVED_CONTENTS,
+        inputs.SAVED,
+    ]
+)
+
+
+def inspect(path: str) -> Report:
+    """What is in the save at *path*, wrong checksums reported; StreamError where it cannot be read."""
+    with _open(path) as file:
+        return save_inspect.inspect(file, SCHEMAS)
+
+
+def verify(path: str) -> str:
+    """The digest of the save at *path*, everything checked; StreamError where anything is wrong."""
+    with _open(path) as file:
+        return save_inspect.verify(file, SCHEMAS)
+
+
+def diff(a: str, b: str) -> Differences:
+    """How two saves differ."""
+    with _open(a) as file_a, _open(b) as file_b:
+        return save_inspect.diff(file_a, file_b, SCHEMAS)
+
+
+def _open(path: str) -> BinaryIO:
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise HostError(f"{path}: {error.strerror}") from error
