@@ -9,8 +9,8 @@
 # The native engine has to be looked at before anything imports Unicorn.
 from emu.cpu import native as _native  # noqa: F401
 from emu.errors import ConfigError, EmuError, ExportError, HostError, StreamError
-from emu.machine import Machine, Reason, Stopped, load
-from emu.until import after, clock, serial
+from emu.machine import Machine, load
+from emu.until import Reason, Stopped, after, clock, serial
 
 __version__ = "0.1.0"
 

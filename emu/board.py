@@ -120,7 +120,7 @@ class Board:
         self.processor.close()
 
 
-def isapc(
+def isapc(  # noqa: C901 - one page, a branch a part
     options: Options,
     outside: Outside,
     rom: bytes,

@@ -34,10 +34,10 @@ from emu.errors import ConfigError, EmuError, StreamError
 from emu.host.ends import HostEnd, open_end
 from emu.hw.debug_exit import exit_code
 from emu.inputs import Recorder, read_recording
-from emu.machine import DEFAULT_MEMORY, DEFAULT_RTC_BASE, Machine, Reason, Stopped
+from emu.machine import DEFAULT_MEMORY, DEFAULT_RTC_BASE, Machine
 from emu.tools import demo, saves, trace
 from emu.tools.console import Console
-from emu.until import Condition
+from emu.until import Condition, Reason, Stopped
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 BY_SIGNAL = 128  # added to the signal's number, as shells do
@@ -323,9 +323,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
             return _run(arguments)
         case "inspect":
             report = saves.inspect(arguments.file)
-            print(
-                report.to_json() if arguments.json else report.to_text()
-            )
+            print(report.to_json() if arguments.json else report.to_text())
         case "verify":
             print(saves.verify(arguments.file))
         case "diff":

@@ -13,7 +13,6 @@ made there, comes between two things that would have happened in the same order 
 
 from __future__ import annotations
 
-import enum
 import os
 import select
 import time
@@ -21,22 +20,20 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO, Protocol, Self
 
-import attrs
-
-from emu import images, inputs
-from emu.board import BOARDS, Board, Options, Outside, Part
-from emu.clock import NEVER, Clock, Costs
+from emu import images, inputs, nameplate
+from emu.board import BOARDS, Board, Options, Outside
+from emu.clock import NEVER, Clock
+from emu.cpu import state as cpu_state
 from emu.cpu.choose import Chosen, choose
 from emu.cpu.engine import EngineChoice
 from emu.cpu.models import Model
 from emu.cpu.processor import Pause
-from emu.cpu.state import State as ProcessorState
 from emu.errors import ConfigError, StreamError
 from emu.host import ends
 from emu.host.ends import HostEnd
 from emu.inputs import Input, Source
 from emu.isa import Slot
-from emu.memory import MIB, Memory
+from emu.memory import MIB, Memory, parse_size
 from emu.savevm import digest, stream
 from emu.savevm.files import save_file
 from emu.savevm.live import Saving
@@ -44,11 +41,9 @@ from emu.savevm.load import load as load_stream
 from emu.savevm.load import read_head
 from emu.savevm.sections import Dialect, Reader
 from emu.savevm.stream import Stream
-from emu.savevm.vmstate import Saved, reg, text, whole
-from emu.until import After, AtClock, Condition, SerialText, Watch
+from emu.until import After, AtClock, Condition, Goals, Reason, SerialText, Stopped
 
 DEFAULT_MEMORY = "16M"
-MEMORY_SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 DEFAULT_RTC_BASE = datetime(2000, 1, 1, tzinfo=UTC)  # the same every time, so that runs are, too
 IMAGE_MOST = 512 * 1024  # what the ROM loads
 ROM_MOST = 16 * MIB
@@ -61,85 +56,11 @@ IDLE_WAIT_S = 0.05
 CardFactory = Callable[[Slot], object]
 
 
-class Reason(enum.Enum):
-    """Why a run came back."""
-
-    UNTIL = "what it was to run until"
-    STOPPED = "a stop was asked for"
-    HALTED = "the guest has halted for good: HLT with interrupts off"
-    IDLE = "the guest waits for input, and none can come"
-    EXIT = "the guest ended itself, through the debug-exit port"
-    SHUTDOWN = "a triple fault, and no reboot wanted"
-
-
-@attrs.frozen
-class Stopped:
-    """How a run ended."""
-
-    reason: Reason
-    condition: Condition | None = None  # UNTIL: which it was
-    value: int | None = None  # EXIT: what the guest wrote
-
-
 class Front(Protocol):
     """Whoever sits before the machine while it runs: paces it, takes commands."""
 
     def attend(self, vm: Machine) -> None:
         """Called between slices, every few milliseconds; may wait, and may call `vm.stop`."""
-
-
-# ==== what a save says of the machine =====================================================
-
-
-@attrs.define
-class State:
-    """All that is needed to build the machine again; the first section of a save."""
-
-    board: str = text(most=64, doc="the board's name")
-    revision: int = reg(bits=16, reset=1, doc="the board's revision")
-    parts: str = text(most=1024, doc="the parts that are plugged in, by name, with commas")
-    cpu: str = text(most=64, doc="the processor's model")
-    memory_bytes: int = reg(bits=32, doc="the size of RAM")
-    rom_bytes: int = reg(bits=32, doc="the size of the ROM")
-    block_ns: int = reg(bits=32, doc="what a block costs")
-    port_ns: int = reg(bits=32, doc="what a port access costs")
-    rdtsc_ns: int = reg(bits=32, doc="what reading the time stamp counter costs")
-    rtc_base_s: int = reg(bits=40, doc="the real-time clock at power-on, in seconds since 1970")
-    boot: str = text(most=16, doc="the boot order")
-
-
-SECTION = whole(State, "emu/machine")
-SAVED = Saved(State, (SECTION,))
-BOARD_REVISION = 1
-BLOCK_NS_MOST = 1_000_000
-
-
-@attrs.define(eq=False)
-class Nameplate:
-    """The card, as far as a save is concerned, that says which machine this is."""
-
-    state: State
-
-    def settle(self) -> None:
-        """No outputs: the machine was built from it."""
-
-
-def _options_from(state: State) -> Options:
-    """The board that *state* describes; StreamError for one that cannot be."""
-    try:
-        if state.board not in BOARDS or state.revision != BOARD_REVISION:
-            raise ValueError(f"board {state.board!r} revision {state.revision}")
-        if not 0 < state.block_ns <= BLOCK_NS_MOST:
-            raise ValueError(f"block_ns {state.block_ns}")
-        return Options(
-            model=Model(state.cpu),
-            memory_bytes=state.memory_bytes,
-            rtc_base_s=state.rtc_base_s,
-            costs=Costs(state.block_ns, state.port_ns, state.rdtsc_ns),
-            parts=tuple(Part(name) for name in state.parts.split(",")),
-        )
-    except ValueError as error:
-        raise StreamError(f"a machine not known here: {error}", section="emu/machine/0") from error
 
 
 # ==== the machine =========================================================================
@@ -191,7 +112,7 @@ class Machine:
         if cpu not in models:
             raise ConfigError(f"no processor {cpu!r}: there are {', '.join(models)}")
         base_s = rtc_base if isinstance(rtc_base, int) else int(rtc_base.timestamp())
-        options = Options(Model(cpu), parse_memory(memory), base_s)
+        options = Options(Model(cpu), parse_size(memory), base_s)
         self._build(board, options, rom, files, choose(_choice(engine)), cards)
         self._connect(serial, debugcon)
         self._board.reset()
@@ -211,30 +132,17 @@ class Machine:
         self.no_reboot = False
         self.notice: Callable[[str], None] = lambda _line: None
         self.serial = SerialPort(self)
-        self._watches: list[tuple[SerialText, Watch]] = []
+        self._goals = Goals((), 0)
         self._stop_asked = False
         self._reset_asked = False
         self._exit_value: int | None = None
         self._ends: list[HostEnd] = []
         self._clock = Clock(options.costs)
-        self._nameplate = Nameplate(
-            State(
-                board=board,
-                revision=BOARD_REVISION,
-                parts=",".join(part.value for part in options.parts),
-                cpu=options.model.value,
-                memory_bytes=options.memory_bytes,
-                rom_bytes=len(rom),
-                block_ns=options.costs.block_ns,
-                port_ns=options.costs.port_ns,
-                rdtsc_ns=options.costs.rdtsc_ns,
-                rtc_base_s=options.rtc_base_s,
-            )
-        )
+        self._nameplate = nameplate.describe(board, options, len(rom))
         outside = Outside(self._serial_out, self._debug_out, self._leave, self._ask_reset)
         self._board: Board = BOARDS[board](options, outside, rom, files, chosen.make, self._clock)
         slot = self._board.slot
-        slot.registry.register_state(SAVED, self._nameplate, head=True)
+        slot.registry.register_state(nameplate.SAVED, self._nameplate, head=True)
         self._inputs = inputs.attach(slot, self._apply)
         for plug_in in cards:
             plug_in(slot)
@@ -274,7 +182,7 @@ class Machine:
         return self._board.memory
 
     @property
-    def cpu(self) -> ProcessorState:
+    def cpu(self) -> cpu_state.State:
         """The processor's registers by name, as they are now: a copy."""
         return self._board.processor.state
 
@@ -283,7 +191,7 @@ class Machine:
         return self._board
 
     @property
-    def description(self) -> State:
+    def description(self) -> nameplate.State:
         """Which machine this is: board, processor, sizes."""
         return self._nameplate.state
 
@@ -332,10 +240,8 @@ class Machine:
     def _serial_out(self, character: int) -> None:
         data = bytes([character])
         self._serial_end.write(data)
-        for _, watch in self._watches:
-            watch.see(data)
-            if watch.found:
-                self._board.processor.stop()
+        if self._goals.see(data):
+            self._board.processor.stop()
 
     def _debug_out(self, character: int) -> None:
         self._debug_end.write(bytes([character]))
@@ -359,57 +265,44 @@ class Machine:
         self, until: Condition | Sequence[Condition] = (), *, front: Front | None = None
     ) -> Stopped:
         """Run until a condition of *until* is met or the guest cannot go on; says which it was."""
-        conditions = [until] if isinstance(until, SerialText | After | AtClock) else list(until)
-        began_ns = self._clock.now_ns
-        times: list[tuple[int, Condition]] = []
-        self._watches = []
-        for condition in conditions:
-            match condition:
-                case SerialText():
-                    self._watches.append((condition, Watch(condition.text)))
-                case After(ns):
-                    times.append((began_ns + ns, condition))
-                case AtClock(ns):
-                    times.append((ns, condition))
+        conditions = [until] if isinstance(until, SerialText | After | AtClock) else until
+        self._goals = Goals(conditions, self._clock.now_ns)
         self._stop_asked = False
         self._exit_value = None
         while True:
             if self._reset_asked:
                 self._reset_asked = False
                 self._board.reset()
-            if (ended := self._ended(times)) is not None:
+            if (ended := self._ended()) is not None:
                 return ended
             self._inputs.enter_due(self._clock.now_ns)
             self._listen()
-            end_ns = min(
-                [self._clock.now_ns + SLICE_NS, self._inputs.next_ns, *(t for t, _ in times)]
-            )
-            match self._board.processor.run(end_ns):
-                case Pause.REACHED:
-                    pass
-                case Pause.HALTED:
-                    ended = self._pass_time(end_ns, until_a_time=bool(times))
-                    if ended is not None:
-                        return ended
-                case Pause.SHUTDOWN:
-                    self.notice(f"triple fault\n{describe_registers(self.cpu)}")
-                    if self.no_reboot:
-                        return Stopped(Reason.SHUTDOWN)
-                    self._reset_asked = True
+            if (ended := self._go_on()) is not None:
+                return ended
             if front is not None:
                 front.attend(self)
 
-    def _ended(self, times: list[tuple[int, Condition]]) -> Stopped | None:
+    def _ended(self) -> Stopped | None:
         """How the run is to end here, if it is."""
         if self._exit_value is not None:
             return Stopped(Reason.EXIT, value=self._exit_value)
-        for condition, watch in self._watches:
-            if watch.found:
-                return Stopped(Reason.UNTIL, condition)
-        for time_ns, condition in times:
-            if self._clock.now_ns >= time_ns:
-                return Stopped(Reason.UNTIL, condition)
+        if (condition := self._goals.met(self._clock.now_ns)) is not None:
+            return Stopped(Reason.UNTIL, condition)
         return Stopped(Reason.STOPPED) if self._stop_asked else None
+
+    def _go_on(self) -> Stopped | None:
+        """Run a slice; how the run ends, where the guest cannot go on."""
+        slice_end_ns = self._clock.now_ns + SLICE_NS
+        end_ns = min(slice_end_ns, self._inputs.next_ns, self._goals.next_ns)
+        match self._board.processor.run(end_ns):
+            case Pause.REACHED:
+                return None
+            case Pause.HALTED:
+                return self._pass_time(end_ns)
+            case Pause.SHUTDOWN:
+                self.notice(f"triple fault\n{cpu_state.describe(self.cpu)}")
+                self._reset_asked = not self.no_reboot
+                return Stopped(Reason.SHUTDOWN) if self.no_reboot else None
 
     def _listen(self) -> None:
         """Take in what has come from the host, as much as the serial port has room for."""
@@ -419,20 +312,20 @@ class Machine:
             if data:
                 self.enter(Source.SERIAL, data)
 
-    def _pass_time(self, end_ns: int, *, until_a_time: bool) -> Stopped | None:
+    def _pass_time(self, end_ns: int) -> Stopped | None:
         """The processor is halted: go on to whatever happens next, or say that nothing will."""
-        next_ns = min(self._clock.next_ns, end_ns)
-        waiting = self._board.processor.interrupts_enabled
-        if not waiting and not until_a_time and self._inputs.next_ns == NEVER:
-            if self._is_transmitting():
+        something_comes = self._goals.next_ns != NEVER or self._inputs.next_ns != NEVER
+        if not self._board.processor.interrupts_enabled:
+            if something_comes:
+                self._clock.advance_to(min(self._clock.next_ns, end_ns))
+            elif self._is_transmitting():
                 self._clock.advance_to(self._clock.next_ns)
-                return None
-            return Stopped(Reason.HALTED)
-        if waiting and self._clock.next_ns == NEVER and not until_a_time:
-            if self._inputs.next_ns == NEVER:
-                return self._wait_for_input()
-            next_ns = self._inputs.next_ns
-        self._clock.advance_to(next_ns)
+            else:
+                return Stopped(Reason.HALTED)
+        elif something_comes or self._clock.next_ns != NEVER:
+            self._clock.advance_to(min(self._clock.next_ns, end_ns))
+        else:
+            return self._wait_for_input()
         return None
 
     def _is_transmitting(self) -> bool:
@@ -485,23 +378,11 @@ class Machine:
         try:
             reader = Reader(f)
             if reader.dialect is Dialect.EMU:
-                self._check_same(State(**read_head(reader, SECTION)))
+                theirs = nameplate.State(**read_head(reader, nameplate.SECTION))
+                nameplate.check_same(self._nameplate.state, theirs)
             self._load(reader)
         finally:
             close()
-
-    def _check_same(self, theirs: State) -> None:
-        mine = self._nameplate.state
-        for field in attrs.fields(State):
-            found, expected = getattr(theirs, field.name), getattr(mine, field.name)
-            if found != expected and field.name != "boot":
-                raise StreamError(
-                    "saved on another machine",
-                    section="emu/machine/0",
-                    field=field.name,
-                    found=repr(found),
-                    expected=repr(expected),
-                )
 
     def _load(self, reader: Reader) -> None:
         load_stream(reader, self._board.slot.registry)
@@ -530,15 +411,15 @@ def load(
             raise StreamError(
                 "a save of QEMU's; it is loaded into a machine that is there: Machine(...).load()"
             )
-        state = State(**read_head(reader, SECTION))
+        state = nameplate.State(**read_head(reader, nameplate.SECTION))
         vm = Machine.__new__(Machine)
         rom = bytes(state.rom_bytes)  # what is in it comes with the save, as RAM does
         try:
             vm._build(  # noqa: SLF001 - the other way to make one
-                state.board, _options_from(state), rom, {}, choose(_choice(engine)), cards
+                state.board, nameplate.options_from(state), rom, {}, choose(_choice(engine)), cards
             )
         except ConfigError as error:
-            raise StreamError(str(error), section="emu/machine/0") from error
+            raise StreamError(str(error), section=nameplate.NAME) from error
         try:
             vm._load(reader)  # noqa: SLF001
             vm._connect(serial, debugcon)  # noqa: SLF001
@@ -574,29 +455,3 @@ def _choice(name: str) -> EngineChoice:
     except ValueError:
         names = ", ".join(each.value for each in EngineChoice)
         raise ConfigError(f"no engine {name!r}: there are {names}") from None
-
-
-def parse_memory(size: int | str) -> int:
-    """Bytes, from a number of them or text as ``-m`` takes it: ``16M``, ``1G``, plain is MiB."""
-    if isinstance(size, int):
-        return size
-    digits, suffix = size, "M"
-    if size and size[-1].upper() in MEMORY_SUFFIXES:
-        digits, suffix = size[:-1], size[-1].upper()
-    if not digits.isdecimal():
-        raise ConfigError(f"memory {size!r}: expected a size such as 16M or 1G")
-    return int(digits) * MEMORY_SUFFIXES[suffix]
-
-
-def describe_registers(cpu: ProcessorState) -> str:
-    """The registers as a table of a few lines, for people."""
-    general = " ".join(
-        f"{name.upper()}={getattr(cpu, name):08x}"
-        for name in ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp")
-    )
-    segments = " ".join(
-        f"{name.upper()}={getattr(cpu, name).selector:04x}:{getattr(cpu, name).base:08x}"
-        for name in ("cs", "ss", "ds", "es", "fs", "gs")
-    )
-    control = f"CR0={cpu.cr0:08x} CR2={cpu.cr2:08x} CR3={cpu.cr3:08x} CR4={cpu.cr4:08x}"
-    return f"EIP={cpu.eip:08x} EFL={cpu.eflags:08x} {control}\n{general}\n{segments}"

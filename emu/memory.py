@@ -33,6 +33,8 @@ ALL_ONES = 0xFF
 
 ZERO_PAGE = bytes(PAGE_BYTES)
 
+SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
 Invalidate = Callable[[int, int], None]  # physical address, length
 
 
@@ -165,6 +167,18 @@ def _map_over(address: int, size: int, fd: int) -> None:
 def page_hash(page: bytes | memoryview) -> bytes:
     """The BLAKE2b-128 of one page: what digests and comparisons of RAM are made of."""
     return hashlib.blake2b(page, digest_size=16).digest()
+
+
+def parse_size(size: int | str) -> int:
+    """Bytes, from a number of them or text as ``-m`` takes it: ``16M``, ``1G``, plain is MiB."""
+    if isinstance(size, int):
+        return size
+    digits, suffix = size, "M"
+    if size and size[-1].upper() in SUFFIXES:
+        digits, suffix = size[:-1], size[-1].upper()
+    if not digits.isdecimal():
+        raise ConfigError(f"memory {size!r}: expected a size such as 16M or 1G")
+    return int(digits) * SUFFIXES[suffix]
 
 
 @attrs.define(eq=False)

@@ -1,4 +1,4 @@
-"""What a run may be told to stop at.
+"""What a run may be told to stop at, and why it stopped.
 
     vm.run(until=emu.serial("login: "))              the guest has sent this on its serial port
     vm.run(until=emu.after("2s"))                    so much virtual time has passed
@@ -10,10 +10,13 @@ Each is met at a sampling point, the first at or after: a block's start, where a
 
 from __future__ import annotations
 
+import enum
 import re
+from collections.abc import Sequence
 
 import attrs
 
+from emu.clock import NEVER
 from emu.errors import ConfigError
 
 _UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000}
@@ -95,6 +98,26 @@ def parse(text: str) -> Condition:
             raise ConfigError(f"until {text!r}: expected serial:TEXT or clock:NS")
 
 
+class Reason(enum.Enum):
+    """Why a run came back."""
+
+    UNTIL = "what it was to run until"
+    STOPPED = "a stop was asked for"
+    HALTED = "the guest has halted for good: HLT with interrupts off"
+    IDLE = "the guest waits for input, and none can come"
+    EXIT = "the guest ended itself, through the debug-exit port"
+    SHUTDOWN = "a triple fault, and no reboot wanted"
+
+
+@attrs.frozen
+class Stopped:
+    """How a run ended."""
+
+    reason: Reason
+    condition: Condition | None = None  # UNTIL: which it was
+    value: int | None = None  # EXIT: what the guest wrote
+
+
 @attrs.define
 class Watch:
     """Looks for a text in what goes by, however it is cut up."""
@@ -107,3 +130,44 @@ class Watch:
         seen = self._tail + data
         self.found = self.found or self.text in seen
         self._tail = seen[max(0, len(seen) - len(self.text) + 1) :]
+
+
+@attrs.define
+class Goals:
+    """The conditions of one run, which began at *began_ns*."""
+
+    conditions: Sequence[Condition]
+    began_ns: int
+    _watches: list[tuple[Condition, Watch]] = attrs.field(init=False, factory=list)
+    _times: list[tuple[int, Condition]] = attrs.field(init=False, factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        for condition in self.conditions:
+            match condition:
+                case SerialText():
+                    self._watches.append((condition, Watch(condition.text)))
+                case After():
+                    self._times.append((self.began_ns + condition.ns, condition))
+                case AtClock():
+                    self._times.append((condition.ns, condition))
+
+    @property
+    def next_ns(self) -> int:
+        """The earliest time that the run is to end at; NEVER where there is none."""
+        return min((time_ns for time_ns, _ in self._times), default=NEVER)
+
+    def see(self, data: bytes) -> bool:
+        """Take note of what the guest has sent; True where it was waited for."""
+        for _, watch in self._watches:
+            watch.see(data)
+        return any(watch.found for _, watch in self._watches)
+
+    def met(self, now_ns: int) -> Condition | None:
+        """The first condition that is met."""
+        for condition, watch in self._watches:
+            if watch.found:
+                return condition
+        for time_ns, timed in self._times:
+            if now_ns >= time_ns:
+                return timed
+        return None

@@ -172,6 +172,20 @@ FPU_TOP = 7 << 11
 NO_EXCEPTION = -1
 
 
+def describe(cpu: State) -> str:
+    """The registers as a table of a few lines, for people."""
+    general = " ".join(
+        f"{name.upper()}={getattr(cpu, name):08x}"
+        for name in ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp")
+    )
+    segments = " ".join(
+        f"{name.upper()}={getattr(cpu, name).selector:04x}:{getattr(cpu, name).base:08x}"
+        for name in ("cs", "ss", "ds", "es", "fs", "gs")
+    )
+    control = f"CR0={cpu.cr0:08x} CR2={cpu.cr2:08x} CR3={cpu.cr3:08x} CR4={cpu.cr4:08x}"
+    return f"EIP={cpu.eip:08x} EFL={cpu.eflags:08x} {control}\n{general}\n{segments}"
+
+
 # ==== between the State and the engine ====================================================
 
 

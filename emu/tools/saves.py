@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from emu import inputs, machine, timebase
+from emu import inputs, nameplate, timebase
 from emu.cpu import state as cpu_state
 from emu.errors import HostError
 from emu.hw import cable, fw_cfg, i8254, i8259, mc146818, ns16550a, port61, port92
@@ -18,7 +18,7 @@ from emu.savevm.inspect import Differences, Report
 
 SCHEMAS = schemas_of(
     [
-        machine.SAVED,
+        nameplate.SAVED,
         timebase.SAVED,
         cpu_state.SAVED,
         i8259.SAVED,
