@@ -53,10 +53,8 @@ from emu.hw import (
 )
 from emu.irq import Line
 from emu.isa import Slot
-from emu.memory import MIB, Memory, Ram
+from emu.memory import MIB, PAGE_BYTES, Memory, Ram
 from emu.savevm.ram import register_ram
-
-ROM_UNIT_BYTES = 4096
 
 
 class Part(enum.Enum):
@@ -118,6 +116,8 @@ class Board:
     def close(self) -> None:
         """Take the board apart; its memory goes back to the host."""
         self.processor.close()
+        self.memory.ram.close()
+        self.memory.rom.close()
 
 
 def isapc(  # noqa: C901 - one page, a branch a part
@@ -129,7 +129,7 @@ def isapc(  # noqa: C901 - one page, a branch a part
     clock: Clock,
 ) -> Board:
     """Build an isapc with *rom* in its ROM socket and *files* for fw_cfg to offer."""
-    if not rom or len(rom) % ROM_UNIT_BYTES:
+    if not rom or len(rom) % PAGE_BYTES:
         raise ConfigError(f"a ROM of {len(rom)} bytes, expected a multiple of 4 KiB")
     if options.memory_bytes % MIB:
         raise ConfigError(f"{options.memory_bytes} bytes of RAM, expected whole MiB")

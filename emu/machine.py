@@ -33,7 +33,7 @@ from emu.host import ends
 from emu.host.ends import HostEnd
 from emu.inputs import Input, Source
 from emu.isa import Slot
-from emu.memory import MIB, Memory, parse_size
+from emu.memory import ROM_MOST, Memory, parse_size
 from emu.savevm import digest, stream
 from emu.savevm.files import save_file
 from emu.savevm.live import Saving
@@ -46,7 +46,6 @@ from emu.until import After, AtClock, Condition, Goals, Reason, SerialText, Stop
 DEFAULT_MEMORY = "16M"
 DEFAULT_RTC_BASE = datetime(2000, 1, 1, tzinfo=UTC)  # the same every time, so that runs are, too
 IMAGE_MOST = 512 * 1024  # what the ROM loads
-ROM_MOST = 16 * MIB
 GUEST_FILE = "opt/emu/guest"  # where the ROM looks for the image, in fw_cfg
 
 SLICE_NS = 2_000_000  # so often the host's side is looked at, at the least

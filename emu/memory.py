@@ -38,15 +38,24 @@ SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 Invalidate = Callable[[int, int], None]  # physical address, length
 
 
-def _new_file(size: int) -> int:
-    """A file of *size* zero bytes that lives in memory, or as near to it as the host has."""
-    if sys.platform == "linux":
-        fd = os.memfd_create("emu-ram", os.MFD_CLOEXEC)
-    else:
-        with tempfile.TemporaryFile() as file:
-            fd = os.dup(file.fileno())
-    os.truncate(fd, size)
-    return fd
+class _File:
+    """A file of zero bytes that lives in memory, or as near to it as the host has."""
+
+    def __init__(self, size: int) -> None:
+        if sys.platform == "linux":
+            self.fd = os.memfd_create("emu-ram", os.MFD_CLOEXEC)
+        else:
+            with tempfile.TemporaryFile() as file:
+                self.fd = os.dup(file.fileno())
+        os.truncate(self.fd, size)
+
+    def close(self) -> None:
+        """Give it back, as happens anyway when nobody has it any more."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    __del__ = close
 
 
 @attrs.define(eq=False)
@@ -55,7 +64,7 @@ class Ram:
 
     name: str
     size: int
-    _fd: int = attrs.field(init=False)
+    _file: _File = attrs.field(init=False)
     _mapping: mmap.mmap = attrs.field(init=False)
     address: int = attrs.field(init=False)  # in the host's memory; it never changes
     _bytes: memoryview = attrs.field(init=False)
@@ -66,16 +75,22 @@ class Ram:
             raise ConfigError(
                 f"{self.name}: {self.size} bytes, expected a multiple of 4 KiB up to 2 GiB"
             )
-        self._fd = _new_file(self.size)
-        self._mapping = mmap.mmap(self._fd, self.size)
+        self._file = _File(self.size)
+        if sys.platform == "linux":
+            # Python's mapping of a file keeps the file: so this one is of none, and is mapped over.
+            self._mapping = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        else:
+            self._mapping = mmap.mmap(self._file.fd, self.size)
         array = (ctypes.c_ubyte * self.size).from_buffer(self._mapping)
         self.address = ctypes.addressof(array)
         self._bytes = memoryview(array).cast("B")
+        if sys.platform == "linux":
+            _map_over(self.address, self.size, self._file.fd)
 
     def close(self) -> None:
         """Give the memory back; nobody may be running on it."""
         self._bytes.release()
-        os.close(self._fd)
+        self._file.close()
 
     # --- bytes ----------------------------------------------------------------------------
 
@@ -100,10 +115,10 @@ class Ram:
         position = 0
         while position < self.size:
             try:
-                start = os.lseek(self._fd, position, os.SEEK_DATA)
+                start = os.lseek(self._file.fd, position, os.SEEK_DATA)
             except OSError:  # ENXIO: holes from here to the end
                 return
-            position = min(os.lseek(self._fd, start, os.SEEK_HOLE), self.size)
+            position = min(os.lseek(self._file.fd, start, os.SEEK_HOLE), self.size)
             yield range(start // PAGE_BYTES, -(-position // PAGE_BYTES))
 
     def hashes(self) -> dict[int, bytes]:
@@ -139,8 +154,8 @@ class Ram:
         Where the host can, the pages change hands and nothing is copied.
         """
         if sys.platform == "linux":
-            _map_over(self.address, self.size, other._fd)
-            self._fd, other._fd = other._fd, self._fd
+            _map_over(self.address, self.size, other._file.fd)
+            self._file, other._file = other._file, self._file
         else:
             self._bytes[:] = other._bytes
         other.close()

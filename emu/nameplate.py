@@ -13,6 +13,7 @@ from emu.board import BOARDS, Options, Part
 from emu.clock import Costs
 from emu.cpu.models import Model
 from emu.errors import StreamError
+from emu.memory import MIB, PAGE_BYTES, RAM_MOST, ROM_MOST
 from emu.savevm.vmstate import Saved, reg, text, whole
 
 REVISION = 1  # of the boards
@@ -87,6 +88,10 @@ def options_from(state: State) -> Options:
     names = state.parts.split(",")
     if not known.keys() >= set(names) or len(names) != len(set(names)):
         raise refuse("parts")
+    if not MIB <= state.memory_bytes <= RAM_MOST or state.memory_bytes % MIB:
+        raise refuse("memory_bytes")
+    if not 0 < state.rom_bytes <= ROM_MOST or state.rom_bytes % PAGE_BYTES:
+        raise refuse("rom_bytes")
     if not 0 < state.block_ns <= COST_MOST_NS:  # a block that costs nothing would never end a run
         raise refuse("block_ns")
     for field in ("port_ns", "rdtsc_ns"):

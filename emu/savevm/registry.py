@@ -311,17 +311,12 @@ class Loading:
     def check_complete(self, *, staged: bool = True) -> None:
         """Phase 1 ends: every section must have been there; make the new States."""
         for key, entry in self.registry.entries.items():
-            missing = False
-            match entry:
-                case Declared():
-                    missing = key not in self._values
-                case InParts():
-                    missing = staged and key not in self._parts
-                case Handlers():
-                    whole, in_stages = entry.save_state, entry.save_live_state
-                    missing = (whole is not None and (key, False) not in self._handled) or (
-                        staged and in_stages is not None and (key, True) not in self._handled
-                    )
+            if isinstance(entry, Declared):
+                missing = key not in self._values
+            elif isinstance(entry, InParts):
+                missing = staged and key not in self._parts
+            else:
+                missing = self._handler_missing(entry, staged=staged)
             if missing and not self._may_be_missing(key[0]):
                 raise StreamError("the section is missing", section=name_of(key))
         for parts in self._parts.values():
@@ -339,6 +334,12 @@ class Loading:
                 f.section = name_of(first)
                 found = {key[0]: self._values[key] for key, _ in mine}
                 self._states.append((card, entry.saved.decode(f, found)))
+
+    def _handler_missing(self, entry: Handlers, *, staged: bool) -> bool:
+        whole, in_stages = entry.save_state, entry.save_live_state
+        return (whole is not None and (entry.key, False) not in self._handled) or (
+            staged and in_stages is not None and (entry.key, True) not in self._handled
+        )
 
     def _may_be_missing(self, idstr: str) -> bool:
         return self.dialect is not Dialect.EMU and (

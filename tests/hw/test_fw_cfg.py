@@ -388,7 +388,7 @@ class TestSavedAndRestored:
     @pytest.mark.parametrize("seed", range(20))
     def test_any_bytes_make_an_interface_that_can_be_used(self, seed: int) -> None:
         """A place far behind the end reads as zeros."""
-        rng = random.Random(seed)  # noqa: S311 - to be repeatable
+        rng = random.Random(seed)
         firmware = Firmware()
         dma = bytes.fromhex("05 0a") + b"fw_cfg/dma" + bytes(4) + rng.randbytes(8)
         entry = bytes.fromhex("ffff 00000000 00000001 55")

@@ -715,7 +715,7 @@ class TestCatchingUp:
     @pytest.mark.parametrize("seed", range(20))
     def test_a_clock_seldom_read_has_what_a_clock_often_read_has(self, seed: int) -> None:
         """Time, UF, AF and PF are what ticking would have made of them."""
-        rng = random.Random(seed)  # noqa: S311 - to be repeatable
+        rng = random.Random(seed)
         often, seldom = clock_at("2023-12-31 23:58:00"), clock_at("2023-12-31 23:58:00")
         mode = rng.choice([BCD_24, BCD_12, BINARY_24, BINARY_12])
         alarm = (0xFF, rng.choice([0xFF, 0x00, 0x01]), rng.choice([0xFF, 0x05, 0x30]))
@@ -765,6 +765,14 @@ class TestReset:
         assert not rtc.irq(8)
         assert read(rtc, Reg.C) == 0
         assert read(rtc, Reg.B) == 0xFF & ~(B_SET | B_PIE | B_AIE | B_UIE | B_SQWE)
+
+    def test_clears_flags_that_nobody_has_seen(self, rtc: RTC) -> None:
+        """They were up before RESET, although nothing looked."""
+        set_alarm(rtc, (0xFF, 0xFF, 0xFF))
+        rtc.wait(NS_PER_S)
+        rtc.slot.reset()
+
+        assert read(rtc, Reg.C) == 0
 
     def test_leaves_clock_calendar_and_memory_alone(self, rtc: RTC) -> None:
         """Under "RESET": "does not affect the clock, calendar, or RAM functions"."""
@@ -1175,7 +1183,7 @@ class TestHostileStreams:
     @pytest.mark.parametrize("seed", range(50))
     def test_any_bytes_make_a_clock_that_can_be_used(self, seed: int) -> None:
         """Or are refused; time goes on, and every port answers."""
-        rng = random.Random(seed)  # noqa: S311 - to be repeatable
+        rng = random.Random(seed)
         rest = b"".join(
             rng.choice([rng.randrange(100 * NS_PER_S), (1 << 62) - 1, 0, -1]).to_bytes(
                 8, "big", signed=True

@@ -64,6 +64,19 @@ def test_sent_while_the_guest_ran() -> None:
     assert of_save(bytes(data)) == machine.digest()
 
 
+def test_with_a_zero_page_sent_in_full() -> None:
+    """As QEMU may where a guest has cleared it while it was being saved."""
+    ram = Ram("r", PAGE_BYTES)
+    registry = Registry()
+    register_ram(registry, ram)
+    page = bytes.fromhex("0000000000000008 01 72") + bytes(PAGE_BYTES)
+    start = bytes.fromhex("0000000000001004 01 72 0000000000001000 0000000000000010")
+    data = bytes.fromhex("5145564d 00000003  01 00000000 03 72616d 00000000 00000004") + start
+    data += bytes.fromhex("03 00000000") + page + bytes.fromhex("0000000000000010") + b"\0"
+
+    assert of_save(data) == digest_of(registry)
+
+
 def test_in_the_dialect_of_QEMU() -> None:
     """What QEMU has not is guessed from what it has, as a load would."""
     machine = Machine()

@@ -129,6 +129,17 @@ class TestBytes:
         with pytest.raises(StreamError, match="follows"):
             load(Reader(from_bytes(bytes(data) + b"x")), one_byte_registry())
 
+    def test_a_description_of_ours_in_a_stream_of_QEMU_s(self) -> None:
+        """Somebody has cut our configuration short: then nothing would be checked."""
+        f, data = to_bytes()
+        Saving(one_byte_registry(), f, "isapc", Dialect.QEMU_7_2).save_whole()
+        text = description.seal(b'{"emu":{}}')
+        start = data.index(b"\0\6") + 2
+        bad = bytes(data[:start]) + len(text).to_bytes(4, "big") + text
+
+        with pytest.raises(StreamError, match="does not say that it is ours"):
+            load(Reader(from_bytes(bad)), one_byte_registry())
+
     def test_iterating_gives_every_header(self) -> None:
         f, data = to_bytes()
         writer = Writer(f, "m")
@@ -247,6 +258,16 @@ class TestForeign:
         load(Reader(from_bytes(data)), target, Foreign(blocks={"z": None}))
 
         assert other.page(0) == mine.page(0)
+
+    def test_a_user_s_card_twice(self) -> None:
+        registry = Registry()
+        registry.register_savevm("b", 0, 1, lambda f: f.put_byte(1), lambda f, _: f.get_byte())
+        section = "04 00000000 01 62 00000000 00000001  bb"
+
+        with pytest.raises(StreamError, match="twice"):
+            load(
+                Reader(from_bytes(hexes("5145564d 00000003" + section + section + "00"))), registry
+            )
 
     def test_the_same_section_twice(self) -> None:
         """isa-ide of QEMU comes twice under one number; a chip of ours must not."""
