@@ -72,8 +72,9 @@ class Clock:
 
         A callback sees `now_ns` at its own deadline and may arm alarms again.  Alarms of
         the same instant fire in the order of their keys, whoever was made first.  A callback
-        may itself move the clock on: time never goes back.
+        may itself move the clock on: time never goes back, and never gets to NEVER.
         """
+        target_ns = min(target_ns, NEVER - 1)
         while self.next_ns <= target_ns:
             alarm = min(self._alarms, key=lambda each: (each.deadline_ns, each.key))
             self.now_ns = max(self.now_ns, alarm.deadline_ns)

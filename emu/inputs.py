@@ -2,21 +2,29 @@
 
 What a user types, a test sends or a button does enters between two blocks, at a virtual time.  So a
 run is told completely by where it began and by this log; recorded and replayed, it is the
-same run.  Inputs that lie in the future are kept in a queue, which is saved with the machine.
+same run.
+
+There are two ways to know an input before its time.  What is scheduled is part of the machine: it
+is saved with it, and counts in its digest.  What is played from a recording is not: a
+machine in the middle of a replay is the machine that was recorded, which had no future yet.
 
 A recording is a text file, one JSON object a line:
 
     {"emu-record": 1, "digest": "e1:..."}                   the machine it began with
     {"ns": 1500000, "source": "serial", "data": "68690d"}   an input, its data in hexadecimal
     {"end": 9000000, "digest": "e1:..."}                    the machine it ended with
+
+It holds what came from outside, not what was scheduled: that is in the machine it began with.
 """
 
 from __future__ import annotations
 
 import enum
 import json
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -65,7 +73,9 @@ class Inputs:
 
     apply: Apply
     state: State = attrs.field(init=False, factory=State)
-    listeners: list[Callable[[Input], None]] = attrs.field(init=False, factory=list)
+    listeners: list[Apply] = attrs.field(init=False, factory=list)  # told of all that enters
+    recorders: list[Apply] = attrs.field(init=False, factory=list)  # ... and was not scheduled
+    _playing: deque[Input] = attrs.field(init=False, factory=deque)
 
     def settle(self) -> None:
         """No outputs: the run loop looks at `next_ns`."""
@@ -73,13 +83,16 @@ class Inputs:
     @property
     def next_ns(self) -> int:
         """When the next input is due."""
-        return self.state.pending[0].ns if self.state.pending else NEVER
+        return min(
+            self.state.pending[0].ns if self.state.pending else NEVER,
+            self._playing[0].ns if self._playing else NEVER,
+        )
 
     def enter(self, what: Input) -> None:
         """Let *what* happen now, between two blocks."""
-        for listener in self.listeners:
-            listener(what)
-        self.apply(what)
+        for recorder in self.recorders:
+            recorder(what)
+        self._happen(what)
 
     def schedule(self, inputs: Iterable[Input]) -> None:
         """Have *inputs* enter at their times; equal times keep the order of scheduling."""
@@ -87,10 +100,21 @@ class Inputs:
         pending.sort(key=lambda each: each.ns)  # stable
         self.state.pending = pending
 
+    def play(self, inputs: Iterable[Input]) -> None:
+        """Have *inputs*, in the order of their times, enter as if they came from outside then."""
+        self._playing.extend(inputs)
+
     def enter_due(self, now_ns: int) -> None:
-        """Let every input happen whose time has come."""
-        while self.next_ns <= now_ns:
-            self.enter(self.state.pending.pop(0))
+        """Let every input happen whose time has come, what was scheduled first."""
+        while self.state.pending and self.state.pending[0].ns <= now_ns:
+            self._happen(self.state.pending.pop(0))
+        while self._playing and self._playing[0].ns <= now_ns:
+            self.enter(self._playing.popleft())
+
+    def _happen(self, what: Input) -> None:
+        for listener in self.listeners:
+            listener(what)
+        self.apply(what)
 
 
 def attach(slot: Slot, apply: Apply) -> Inputs:
@@ -115,7 +139,7 @@ class Recording:
 
 @attrs.define(eq=False)
 class Recorder:
-    """Writes a recording as it happens, so that a run that is cut short has most of one."""
+    """Writes a recording as it happens, each line at once: nothing is lost where the host fails."""
 
     path: Path
     start_digest: str
@@ -139,28 +163,83 @@ class Recorder:
             raise HostError(f"{self.path}: {error.strerror}") from error
 
 
+_HEAD = {"emu-record": int, "digest": str}
+_INPUT = {"ns": int, "source": str, "data": str}
+_END = {"end": int, "digest": str}
+
+_SOURCES = {source.name.lower(): source for source in Source}
+
+
 def read_recording(path: Path) -> Recording:
-    """Read a recording; StreamError with the line that is wrong."""
+    """Read a recording; StreamError naming the line that is wrong, HostError for no such file."""
     try:
-        lines = path.read_text().splitlines()
+        texts = path.read_text().splitlines()
     except OSError as error:
         raise HostError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise StreamError(f"{path}: not a recording: {error.reason}") from error
-    number = 0
-    try:
-        head, *middle, end = [json.loads(line) for line in lines]
-        number = 1
-        if head["emu-record"] != RECORDING_VERSION:
+    except UnicodeDecodeError:
+        raise StreamError(f"{path}: not a recording") from None
+    lines = [_Line(f"{path}, line {number}", text) for number, text in enumerate(texts, start=1)]
+    if not lines:
+        raise StreamError(f"{path}: not a recording: it is empty")
+    head = lines[0].fields(_HEAD)
+    if head["emu-record"] != RECORDING_VERSION:
+        raise StreamError(
+            f"{lines[0].place}: version", found=head["emu-record"], expected=RECORDING_VERSION
+        )
+    if "end" not in lines[-1].read():
+        raise StreamError(f"{lines[-1].place}: the recording breaks off here")
+    inputs: list[Input] = []
+    for line in lines[1:-1]:
+        inputs.append(_read_input(line, inputs[-1].ns if inputs else 0))
+    end = lines[-1].fields(_END)
+    _check_time(lines[-1], end["end"], inputs[-1].ns if inputs else 0)
+    return Recording(head["digest"], tuple(inputs), end["end"], end["digest"])
+
+
+@attrs.frozen
+class _Line:
+    """A line of a recording, and how an error calls it."""
+
+    place: str
+    text: str
+
+    def read(self) -> dict[str, Any]:
+        """The JSON object that it is."""
+        try:
+            found = json.loads(self.text)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise StreamError(f"{self.place}: not a JSON object: damaged, or not of a recording")
+        return found
+
+    def fields(self, expected: dict[str, type]) -> dict[str, Any]:
+        """The same, with the fields *expected* and no other."""
+        found = self.read()
+        if {key: type(value) for key, value in found.items()} != expected:
             raise StreamError(
-                f"{path}: recording version {head['emu-record']}, expected {RECORDING_VERSION}"
+                f"{self.place}: not its fields",
+                found=", ".join(found),
+                expected=", ".join(expected),
             )
-        inputs = []
-        for number, line in enumerate(middle, start=2):  # noqa: B007 - for the message
-            source = Source[line["source"].upper()]
-            inputs.append(Input(line["ns"], source, bytes.fromhex(line["data"])))
-        number = len(lines)
-        return Recording(head["digest"], tuple(inputs), int(end["end"]), end["digest"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        where = f"line {number}" if number else "the whole"
-        raise StreamError(f"{path}: {where}: not a finished recording ({error})") from error
+        return found
+
+
+def _read_input(line: _Line, earliest_ns: int) -> Input:
+    found = line.fields(_INPUT)
+    _check_time(line, found["ns"], earliest_ns)
+    if found["source"] not in _SOURCES:
+        raise StreamError(f"{line.place}: an unknown source", found=repr(found["source"]))
+    try:
+        data = bytes.fromhex(found["data"])
+    except ValueError:
+        raise StreamError(f"{line.place}: data is not hexadecimal") from None
+    if len(data) > DATA_MOST:
+        raise StreamError(f"{line.place}: too much data", found=len(data), expected=DATA_MOST)
+    return Input(found["ns"], _SOURCES[found["source"]], data)
+
+
+def _check_time(line: _Line, time_ns: int, earliest_ns: int) -> None:
+    """Time does not go back, nor beyond what a clock can show."""
+    if not earliest_ns <= time_ns < NEVER:
+        raise StreamError(f"{line.place}: out of order", found=time_ns)

@@ -20,16 +20,17 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO, Protocol, Self
 
-from emu import images, inputs, nameplate
+from emu import images, inputs, nameplate, qemu
 from emu.board import BOARDS, Board, Options, Outside
-from emu.clock import NEVER, Clock
+from emu.clock import NEVER, NS_PER_S, Clock
 from emu.cpu import state as cpu_state
 from emu.cpu.choose import Chosen, choose
 from emu.cpu.engine import EngineChoice
 from emu.cpu.models import Model
 from emu.cpu.processor import Pause
-from emu.errors import ConfigError, StreamError
+from emu.errors import ConfigError, HostError, StreamError
 from emu.host import ends
+from emu.host.descriptors import poll
 from emu.host.ends import HostEnd
 from emu.inputs import Input, Source
 from emu.isa import Slot
@@ -39,11 +40,12 @@ from emu.savevm.files import save_file
 from emu.savevm.live import Saving
 from emu.savevm.load import load as load_stream
 from emu.savevm.load import read_head
-from emu.savevm.sections import Dialect, Reader
+from emu.savevm.sections import Dialect, Foreign, Reader
 from emu.savevm.stream import Stream
 from emu.until import After, AtClock, Condition, Goals, Reason, SerialText, Stopped
 
 DEFAULT_MEMORY = "16M"
+RTC_BASE_MOST_S = (1 << 40) - 1
 DEFAULT_RTC_BASE = datetime(2000, 1, 1, tzinfo=UTC)  # the same every time, so that runs are, too
 IMAGE_MOST = 512 * 1024  # what the ROM loads
 GUEST_FILE = "opt/emu/guest"  # where the ROM looks for the image, in fw_cfg
@@ -51,6 +53,7 @@ GUEST_FILE = "opt/emu/guest"  # where the ROM looks for the image, in fw_cfg
 SLICE_NS = 2_000_000  # so often the host's side is looked at, at the least
 SERIAL_READ_BYTES = 16  # as many as the UART has room for: no reading ahead
 IDLE_WAIT_S = 0.05
+IDLE_NS = 10 * NS_PER_S  # a guest that sleeps so long and that nobody can wake is done
 
 CardFactory = Callable[[Slot], object]
 
@@ -59,7 +62,7 @@ class Front(Protocol):
     """Whoever sits before the machine while it runs: paces it, takes commands."""
 
     def attend(self, vm: Machine) -> None:
-        """Called between slices, every few milliseconds; may wait, and may call `vm.stop`."""
+        """Called between slices, every few milliseconds; may wait, `vm.save` and `vm.stop`."""
 
 
 # ==== the machine =========================================================================
@@ -70,10 +73,25 @@ class SerialPort:
 
     def __init__(self, vm: Machine) -> None:
         self._vm = vm
+        self.listening = True  # False: nothing is taken from the host, as a recording plays
+
+    @property
+    def end(self) -> HostEnd:
+        """Where its characters go to and come from."""
+        return self._vm._serial_end  # noqa: SLF001 - a part of it
 
     def send(self, data: bytes | str) -> None:
-        """Send *data* to the guest; it arrives at the line's speed, and none of it is lost."""
-        self._vm.enter(Source.SERIAL, data.encode() if isinstance(data, str) else data)
+        """Send *data* to the guest; it arrives at the line's speed, and none of it is lost.
+
+        Raises HostError, with nothing sent, where it is more than can wait for the guest: 64 KiB.
+        """
+        characters = data.encode() if isinstance(data, str) else data
+        cable = self._vm.board.cable
+        if cable is not None and len(characters) > cable.space():
+            raise HostError(
+                f"serial port: {len(characters)} bytes, and room for {cable.space()} more"
+            )
+        self._vm.enter(Source.SERIAL, characters)
 
 
 class Machine:
@@ -103,20 +121,26 @@ class Machine:
         rtc_base: datetime | int = DEFAULT_RTC_BASE,
         cards: Iterable[CardFactory] = (),
     ) -> None:
-        files = {GUEST_FILE: _contents(image, IMAGE_MOST)} if image is not None else {}
-        rom = _contents(images.path(images.ROM) if bios is None else bios, ROM_MOST)
+        files = {GUEST_FILE: images.guest(image, IMAGE_MOST)} if image is not None else {}
+        rom = images.rom(bios, ROM_MOST)
         if board not in BOARDS:
             raise ConfigError(f"no board {board!r}: there is {', '.join(BOARDS)}")
         models = [model.value for model in Model]
         if cpu not in models:
             raise ConfigError(f"no processor {cpu!r}: there are {', '.join(models)}")
         base_s = rtc_base if isinstance(rtc_base, int) else int(rtc_base.timestamp())
+        if not 0 <= base_s <= RTC_BASE_MOST_S:
+            raise ConfigError(f"rtc_base {rtc_base}: expected a time from 1970 on")
         options = Options(Model(cpu), parse_size(memory), base_s)
         self._build(board, options, rom, files, choose(_choice(engine)), cards)
-        self._connect(serial, debugcon)
-        self._board.reset()
-        if boot is not None:
-            self._set_boot_order(boot)
+        try:
+            self._board.reset()
+            if boot is not None:
+                self._set_boot_order(boot)
+            self._connect(serial, debugcon)
+        except BaseException:
+            self.close()
+            raise
 
     def _build(
         self,
@@ -132,14 +156,15 @@ class Machine:
         self.notice: Callable[[str], None] = lambda _line: None
         self.serial = SerialPort(self)
         self._goals = Goals((), 0)
+        self._awake_ns = 0  # when the guest last did something
         self._stop_asked = False
         self._reset_asked = False
         self._exit_value: int | None = None
         self._ends: list[HostEnd] = []
         self._clock = Clock(options.costs)
-        self._nameplate = nameplate.describe(board, options, len(rom))
         outside = Outside(self._serial_out, self._debug_out, self._leave, self._ask_reset)
         self._board: Board = BOARDS[board](options, outside, rom, files, chosen.make, self._clock)
+        self._nameplate = nameplate.describe(board, options, len(rom))
         slot = self._board.slot
         slot.registry.register_state(nameplate.SAVED, self._nameplate, head=True)
         self._inputs = inputs.attach(slot, self._apply)
@@ -199,6 +224,11 @@ class Machine:
         """The log through which everything from outside enters."""
         return self._inputs
 
+    @property
+    def ends(self) -> Sequence[HostEnd]:
+        """The host's side of it: what serial port and debug console lead to."""
+        return self._ends
+
     def digest(self) -> str:
         """What stands for the whole state: equal digests, equal machines.  FORMAT.md defines it."""
         return digest.digest_of(self._board.slot.registry)
@@ -224,11 +254,13 @@ class Machine:
             case Source.SERIAL:
                 if self._board.cable is None:
                     raise ConfigError("this machine has no serial port to send to")
+                if len(what.data) > self._board.cable.space():
+                    raise HostError("serial port: more was sent than can wait for the guest")
                 self._board.cable.send(what.data)
             case Source.RESET:
                 self._board.reset()
             case Source.BOOT_SET:
-                self._set_boot_order(what.data.decode())
+                self._set_boot_order(what.data.decode(errors="replace"))
 
     def _set_boot_order(self, order: str) -> None:
         self._board.slot.boot_set(order)
@@ -268,18 +300,19 @@ class Machine:
         self._goals = Goals(conditions, self._clock.now_ns)
         self._stop_asked = False
         self._exit_value = None
+        self._awake_ns = self._clock.now_ns
         while True:
             if self._reset_asked:
                 self._reset_asked = False
                 self._board.reset()
+            if front is not None:
+                front.attend(self)  # here: a reset that was asked for is in no save
             if (ended := self._ended()) is not None:
                 return ended
             self._inputs.enter_due(self._clock.now_ns)
             self._listen()
             if (ended := self._go_on()) is not None:
                 return ended
-            if front is not None:
-                front.attend(self)
 
     def _ended(self) -> Stopped | None:
         """How the run is to end here, if it is."""
@@ -293,7 +326,11 @@ class Machine:
         """Run a slice; how the run ends, where the guest cannot go on."""
         slice_end_ns = self._clock.now_ns + SLICE_NS
         end_ns = min(slice_end_ns, self._inputs.next_ns, self._goals.next_ns)
-        match self._board.processor.run(end_ns):
+        began_ns = self._clock.now_ns
+        pause = self._board.processor.run(end_ns)
+        if self._clock.now_ns != began_ns:
+            self._awake_ns = self._clock.now_ns
+        match pause:
             case Pause.REACHED:
                 return None
             case Pause.HALTED:
@@ -306,7 +343,7 @@ class Machine:
     def _listen(self) -> None:
         """Take in what has come from the host, as much as the serial port has room for."""
         cable = self._board.cable
-        if cable is not None and not cable.state.pending:
+        if cable is not None and self.serial.listening and not cable.state.pending:
             data = self._serial_end.read(SERIAL_READ_BYTES)
             if data:
                 self.enter(Source.SERIAL, data)
@@ -321,7 +358,11 @@ class Machine:
                 self._clock.advance_to(self._clock.next_ns)
             else:
                 return Stopped(Reason.HALTED)
-        elif something_comes or self._clock.next_ns != NEVER:
+        elif something_comes:
+            self._clock.advance_to(min(self._clock.next_ns, end_ns))
+        elif self._serial_end.at_end and self._clock.now_ns - self._awake_ns >= IDLE_NS:
+            return Stopped(Reason.IDLE)
+        elif self._clock.next_ns != NEVER:
             self._clock.advance_to(min(self._clock.next_ns, end_ns))
         else:
             return self._wait_for_input()
@@ -334,11 +375,14 @@ class Machine:
 
     def _wait_for_input(self) -> Stopped | None:
         """Nothing will happen by itself: wait for the host, and let as much time pass here."""
-        descriptor = self._serial_end.fileno()
-        if self._serial_end.at_end or descriptor is None:
+        if self._serial_end.at_end:
             return Stopped(Reason.IDLE)
         began = time.monotonic_ns()
-        select.select([descriptor], [], [], IDLE_WAIT_S)
+        descriptor = self._serial_end.fileno()
+        if descriptor is None:  # nobody is there, and somebody may come
+            time.sleep(IDLE_WAIT_S)
+        else:
+            poll(descriptor, select.POLLIN, IDLE_WAIT_S)
         self._clock.advance(time.monotonic_ns() - began)
         return None
 
@@ -356,10 +400,12 @@ class Machine:
         # The engine's TLB is in no save: who goes on from here starts with an empty one, too.
         self._board.processor.engine.flush_tlb()
 
+        name, foreign = self._board.name, Foreign()
+        if chosen is Dialect.QEMU_7_2:
+            name, foreign = qemu.MACHINE, qemu.foreign(self._board)
+
         def write(f: Stream) -> None:
-            Saving(
-                self._board.slot.registry, f, self._nameplate.state.board, dialect=chosen
-            ).save_whole()
+            Saving(self._board.slot.registry, f, name, chosen, foreign).save_whole()
 
         if isinstance(target, str | os.PathLike):
             save_file(target, write)
@@ -379,12 +425,15 @@ class Machine:
             if reader.dialect is Dialect.EMU:
                 theirs = nameplate.State(**read_head(reader, nameplate.SECTION))
                 nameplate.check_same(self._nameplate.state, theirs)
-            self._load(reader)
+                self._load(reader)
+            else:
+                qemu.check(reader)
+                self._load(reader, qemu.foreign(self._board))
         finally:
             close()
 
-    def _load(self, reader: Reader) -> None:
-        load_stream(reader, self._board.slot.registry)
+    def _load(self, reader: Reader, foreign: Foreign | None = None) -> None:
+        load_stream(reader, self._board.slot.registry, foreign)
         self._board.processor.engine.invalidate_all()
         self._reset_asked = False
 
@@ -411,11 +460,12 @@ def load(
                 "a save of QEMU's; it is loaded into a machine that is there: Machine(...).load()"
             )
         state = nameplate.State(**read_head(reader, nameplate.SECTION))
+        chosen = choose(_choice(engine))
         vm = Machine.__new__(Machine)
         rom = bytes(state.rom_bytes)  # what is in it comes with the save, as RAM does
         try:
             vm._build(  # noqa: SLF001 - the other way to make one
-                state.board, nameplate.options_from(state), rom, {}, choose(_choice(engine)), cards
+                state.board, nameplate.options_from(state), rom, {}, chosen, cards
             )
         except ConfigError as error:
             raise StreamError(str(error), section=nameplate.NAME) from error
@@ -438,14 +488,6 @@ def _open_save(source: str | os.PathLike[str] | BinaryIO) -> tuple[Stream, Calla
         f = stream.open(source, "rb")
         return f, f.fclose
     return stream.open_file(source, writing=False), lambda: None
-
-
-def _contents(source: str | os.PathLike[str] | bytes, most: int) -> bytes:
-    if isinstance(source, bytes):
-        if len(source) > most:
-            raise ConfigError(f"an image of {len(source)} bytes, {most} at most")
-        return source
-    return images.read(images.find(os.fspath(source)), most)
 
 
 def _choice(name: str) -> EngineChoice:

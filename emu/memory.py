@@ -18,6 +18,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import attrs
 
@@ -34,6 +35,7 @@ ALL_ONES = 0xFF
 ZERO_PAGE = bytes(PAGE_BYTES)
 
 SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+SIZE_DIGITS_MOST = 18
 
 Invalidate = Callable[[int, int], None]  # physical address, length
 
@@ -161,6 +163,29 @@ class Ram:
         other.close()
 
 
+class Block(Protocol):
+    """What saving and loading want of a piece of RAM: `Ram`, or what takes the place of one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def pages(self) -> int: ...
+
+    def read(self, address: int, length: int) -> bytes: ...
+
+    def page(self, number: int) -> bytes: ...
+
+    def written(self) -> Iterator[range]: ...
+
+    def another(self) -> Ram: ...
+
+    def replace(self, other: Ram) -> None: ...
+
+
 def _map_over(address: int, size: int, fd: int) -> None:
     """Map *fd* at *address* in place of what is mapped there."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -191,7 +216,7 @@ def parse_size(size: int | str) -> int:
     digits, suffix = size, "M"
     if size and size[-1].upper() in SUFFIXES:
         digits, suffix = size[:-1], size[-1].upper()
-    if not digits.isdecimal():
+    if not digits.isdecimal() or len(digits) > SIZE_DIGITS_MOST:
         raise ConfigError(f"memory {size!r}: expected a size such as 16M or 1G")
     return int(digits) * SUFFIXES[suffix]
 

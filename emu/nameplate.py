@@ -69,7 +69,7 @@ def describe(board: str, options: Options, rom_bytes: int) -> Nameplate:
     )
 
 
-def options_from(state: State) -> Options:
+def options_from(state: State) -> Options:  # noqa: C901 - one check a field
     """The board's options that *state* describes; StreamError for what is not known here."""
 
     def refuse(field: str) -> StreamError:

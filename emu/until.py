@@ -11,6 +11,7 @@ Each is met at a sampling point, the first at or after: a block's start, where a
 from __future__ import annotations
 
 import enum
+import os
 import re
 from collections.abc import Sequence
 
@@ -77,7 +78,7 @@ def parse_time(time: str | int) -> int:
     """Nanoseconds, from a number of them or from text with a unit; ConfigError for other text."""
     if isinstance(time, int):
         return time
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m)?", time.strip())
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)(ns|us|ms|s|m)?", time.strip())
     if match is None:
         raise ConfigError(f"time {time!r}: expected such as 2s, 10ms, 500us, 1m or nanoseconds")
     number, unit = match.groups()
@@ -87,11 +88,14 @@ def parse_time(time: str | int) -> int:
 
 
 def parse(text: str) -> Condition:
-    """The condition that the command line's ``--until`` names: serial:TEXT or clock:NS."""
+    """The condition that the command line's ``--until`` names: serial:TEXT or clock:NS.
+
+    TEXT may be any bytes: those that are no UTF-8 come from the shell as Python has them there.
+    """
     kind, _, rest = text.partition(":")
     match kind:
         case "serial":
-            return serial(rest)
+            return serial(os.fsencode(rest))
         case "clock":
             return clock(rest)
         case _:

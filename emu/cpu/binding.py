@@ -8,6 +8,7 @@ callbacks are registered with the library directly.  The prototypes are those of
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import unicorn
@@ -123,6 +124,10 @@ class Hooks:
             )
         )
 
+    def release(self) -> None:
+        """The engine is closed: let go of the callbacks, and of all that they refer to."""
+        self._callbacks.clear()
+
 
 def check(status: int) -> None:
     """Raise for a call of ours that the library refused: that is our own mistake."""
@@ -133,6 +138,34 @@ def check(status: int) -> None:
 def flush_tlb(uc: unicorn.Uc) -> None:
     """Forget every translation of addresses; the Python binding lacks this one."""
     check(lib.uc_ctl(uc._uch, _CTL_TLB_FLUSH))  # noqa: SLF001
+
+
+class ModelSpecific(ctypes.Structure):
+    """Which MSR, and its value (uc_x86_msr)."""
+
+    _fields_: ClassVar = [("number", ctypes.c_uint32), ("value", ctypes.c_uint64)]
+    number: int
+    value: int
+
+
+class Msrs:
+    """The model-specific registers of `layout.MSRS`, read and written all at once."""
+
+    def __init__(self, uc: unicorn.Uc) -> None:
+        self._handle = uc._uch  # noqa: SLF001
+        count = len(layout.MSRS)
+        self._msrs = [ModelSpecific(number) for number in layout.MSRS]
+        self._ids = (ctypes.c_int * count)(*[x86_const.UC_X86_REG_MSR] * count)
+        self._places = (ctypes.c_void_p * count)(*map(ctypes.addressof, self._msrs))
+
+    def read(self) -> list[int]:
+        check(lib.uc_reg_read_batch(self._handle, self._ids, self._places, len(self._msrs)))
+        return [msr.value for msr in self._msrs]
+
+    def write(self, values: Sequence[int]) -> None:
+        for msr, value in zip(self._msrs, values, strict=True):
+            msr.value = value
+        check(lib.uc_reg_write_batch(self._handle, self._ids, self._places, len(self._msrs)))
 
 
 # Registers that the layout is checked with: id, value, and where it must turn up.

@@ -6,13 +6,14 @@ do, and everything between two runs, is the processor's (processor.py).
 
 Both engines count alike: at the start of each block, and nowhere else, they look whether to stop
 (`now_ns` at or past `deadline_ns`; or `interrupt` with IF set and no shadow on).  If not, the
-block costs `block_ns` and is entered.  So where a run was sliced changes nothing.
+block costs `block_ns` and is entered.  So where a run was sliced changes nothing.  After an
+exception they look as well, before they try whether its handler has a block to enter.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from emu.clock import Costs
@@ -33,9 +34,10 @@ class Calls(Protocol):
     """Whom an engine calls while it runs.
 
     During `exception` and `invalid_instruction` the engine's `registers` may be read and edited, and
-    the run goes on from what they then say.  `sysenter` comes in the middle of an instruction: there
-    the arithmetic flags are not in place and must be left alone.  `now_ns`,
-    `deadline_ns` and `interrupt` may be changed, and `patch` called, in any of these.
+    the run goes on from what they then say.  `sysenter` and `syscall` come in the middle of an
+    instruction: there the arithmetic flags are not in place and must be left alone, and the
+    instruction's length is still added to EIP.  `now_ns`, `deadline_ns` and `interrupt` may be
+    changed, and `patch`, `flush_tlb` and `invalidate` called, in any of these.
     """
 
     def port_read(self, port: int, size: int) -> int: ...
@@ -48,6 +50,14 @@ class Calls(Protocol):
     def invalid_instruction(self) -> None: ...
 
     def sysenter(self) -> None: ...
+
+    def syscall(self) -> None: ...
+
+    def failed(self, error: BaseException) -> None:
+        """One of the others raised *error*, which cannot pass through the engine: keep it.
+
+        The instruction goes on as if nothing had happened; a read has read 0.
+        """
 
 
 class Engine(Protocol):
@@ -82,6 +92,12 @@ class Engine(Protocol):
 
     def invalidate_all(self) -> None:
         """All memory has changed."""
+
+    def read_msrs(self) -> list[int]:
+        """The model-specific registers of `layout.MSRS`."""
+
+    def write_msrs(self, values: Sequence[int]) -> None:
+        """Set them."""
 
     def close(self) -> None:
         """Give everything back."""

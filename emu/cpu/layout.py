@@ -13,6 +13,8 @@ from __future__ import annotations
 import ctypes
 from typing import ClassVar
 
+from emu.cpu.bits import EFLAGS_ALWAYS_1, EFLAGS_ARITHMETIC, EFLAGS_DF
+
 VERSION = "2.1.4"
 CONTEXT_BYTES = 5608  # of uc_context_save
 CONTEXT_HEADER_BYTES = 40  # before CPUX86State in it
@@ -35,11 +37,7 @@ HF_VM = 1 << 17
 HF_AC = 1 << 18
 HF_OSFXSR = 1 << 22
 
-# EFLAGS that the translator keeps apart: arithmetic flags are computed when asked for.
-ARITHMETIC = 0x8D5  # OF SF ZF AF PF CF
-FLAG_DF = 1 << 10
-FLAG_ALWAYS_1 = 1 << 1
-CC_OP_EFLAGS = 1  # "the arithmetic flags are in cc_src"
+CC_OP_EFLAGS = 1  # in cc_op: "the arithmetic flags are in cc_src"
 
 
 class SegmentCache(ctypes.Structure):
@@ -130,6 +128,24 @@ _PLACES: list[tuple[int, str, type]] = [
     (5496, "old_exception", ctypes.c_int32),
 ]
 
+# Model-specific registers that CPUID offers nobody (models.py), but that keep what is written to
+# them.  Some have no place in a saved context; all are read and written by number.
+MSRS = (
+    0x17A,  # MCG_STATUS
+    0x17B,  # MCG_CTL
+    0x1A0,  # MISC_ENABLE
+    *range(0x200, 0x210),  # MTRR_PHYSBASE and MTRR_PHYSMASK
+    0x250,  # MTRR_FIX64K
+    *range(0x258, 0x25A),  # MTRR_FIX16K
+    *range(0x268, 0x270),  # MTRR_FIX4K
+    0x2FF,  # MTRR_DEF_TYPE
+    *range(0x400, 0x428),  # MC_CTL, MC_STATUS, MC_ADDR, MC_MISC of ten banks
+    *range(0xC000_0081, 0xC000_0085),  # STAR, LSTAR, CSTAR, FMASK
+    0xC000_0102,  # KERNEL_GS_BASE
+    0xC001_0117,  # VM_HSAVE_PA
+)
+MSRS_ALL_ONES = (0x17B, *range(0x400, 0x428, 4))  # at reset; the others are 0
+
 
 def _with_padding() -> list[tuple[str, type]]:
     fields: list[tuple[str, type]] = []
@@ -192,15 +208,16 @@ class Registers(ctypes.LittleEndianStructure):
 
     @property
     def eflags(self) -> int:
-        """EFLAGS whole.  Only where the arithmetic flags have been computed (`settle_flags`)."""
-        direction = FLAG_DF if self.df < 0 else 0
-        return self.other_flags & ~(ARITHMETIC | FLAG_DF) | self.cc_src & ARITHMETIC | direction
+        """EFLAGS whole.  Only where the arithmetic flags have been computed."""
+        direction = EFLAGS_DF if self.df < 0 else 0
+        rest = self.other_flags & ~(EFLAGS_ARITHMETIC | EFLAGS_DF)
+        return rest | self.cc_src & EFLAGS_ARITHMETIC | direction
 
     @eflags.setter
     def eflags(self, value: int) -> None:
         # A run begins by taking all flags from other_flags, goes on with them taken apart.
         self.cc_op = CC_OP_EFLAGS
-        self.cc_src = value & ARITHMETIC
+        self.cc_src = value & EFLAGS_ARITHMETIC
         self.cc_dst = self.cc_src2 = 0
-        self.df = -1 if value & FLAG_DF else 1
-        self.other_flags = value | FLAG_ALWAYS_1
+        self.df = -1 if value & EFLAGS_DF else 1
+        self.other_flags = value | EFLAGS_ALWAYS_1

@@ -2,7 +2,7 @@
  *
  * Unicorn's wheel calls its own global functions through its procedure linkage table.  A shared
  * object that is loaded into the global scope before Unicorn can therefore stand in for them.
- * Five are stood in for here; each does its work for the engines that were registered with
+ * Six are stood in for here; each does its work for the engines that were registered with
  * `emu_native_register`, and forwards for every other engine of the process as if we were not there.
  *
  *   1  tlb_set_page_with_attrs          a page with no translated code needs no call per store
@@ -12,10 +12,11 @@
  *                                       here alone a run stops
  *   5  cpu_loop_exit_noexc              a block that changes itself goes on as one more block,
  *                                       and no stop comes between
+ *   6  helper_ltr                       LTR with a null selector, which would end the process
  *
  * What Python does per block in reference.py is `emu_native_block` here; the two must agree.
  *
- * Every global name begins with emu_native_, but for the five: a global of ours that also exists
+ * Every global name begins with emu_native_, but for the six: a global of ours that also exists
  * in another library would stand in for that as well.
  */
 
@@ -40,13 +41,12 @@
 #define ENV_HFLAGS 176
 #define ENV_CC_SRC 152
 #define ENV_CC_OP 168
-#define ENV_TSC_AUX 4896
 #define EFLAGS_IF (1u << 9)
 #define HFLAGS_INHIBIT_IRQ (1u << 3)
 #define CC_OP_EFLAGS 1
 #define EAX 0
-#define ECX 1
 #define EDX 2
+#define GENERAL_PROTECTION 13
 
 /* One engine.  native.py has the same structure; it reads and writes the first part of it. */
 struct emu_native_engine {
@@ -81,6 +81,8 @@ static struct {
     void (*check_exit_request)(void *);
     void (*helper_check_exit_request)(void *, uint32_t);
     void (*cpu_loop_exit_noexc)(void *) __attribute__((noreturn));
+    void (*helper_ltr)(void *, int);
+    void (*raise_exception_err_ra)(void *, int, int, uintptr_t) __attribute__((noreturn));
     void (*tlb_set_dirty)(void *, uint64_t);
     void (*tlb_reset_dirty)(void *, uint64_t, uint64_t);
     void (*tlb_flush)(void *);
@@ -106,6 +108,8 @@ const char *emu_native_bind(const char *path)
         {"check_exit_request_x86_64", &real.check_exit_request},
         {"helper_check_exit_request_x86_64", &real.helper_check_exit_request},
         {"cpu_loop_exit_noexc_x86_64", &real.cpu_loop_exit_noexc},
+        {"helper_ltr_x86_64", &real.helper_ltr},
+        {"raise_exception_err_ra_x86_64", &real.raise_exception_err_ra},
         {"tlb_set_dirty_x86_64", &real.tlb_set_dirty},
         {"tlb_reset_dirty_x86_64", &real.tlb_reset_dirty},
         {"tlb_flush_x86_64", &real.tlb_flush},
@@ -141,6 +145,14 @@ static inline struct emu_native_engine *by_cpu(const void *cpu)
     return e;
 }
 
+static inline struct emu_native_engine *by_env(const void *env)
+{
+    struct emu_native_engine *e = engines;
+    while (e && e->env != env)
+        e = e->next;
+    return e;
+}
+
 static inline struct emu_native_engine *by_tcg(const void *tcg)
 {
     struct emu_native_engine *e = engines;
@@ -172,7 +184,7 @@ void emu_native_unregister(struct emu_native_engine *e)
     e->code = NULL;
 }
 
-/* ---- the five --------------------------------------------------------------------------- */
+/* ---- the six ---------------------------------------------------------------------------- */
 
 /* 1.  Called when a page enters the TLB.  Unicorn leaves every writable page marked "not dirty",
  * which makes each store call out to look for translated code; where there is none in the
@@ -212,19 +224,25 @@ void check_exit_request_x86_64(void *tcg)
         real.check_exit_request(tcg);
 }
 
+/* True where the run is to stop: the deadline, or an interrupt that can be delivered. */
+static inline bool is_due(const struct emu_native_engine *e)
+{
+    if (UNLIKELY(e->now_ns >= e->deadline_ns))
+        return true;
+    if (LIKELY(!e->interrupt))
+        return false;
+    uint32_t eflags = *(uint32_t *)(e->env + ENV_EFLAGS);
+    uint32_t hflags = *(uint32_t *)(e->env + ENV_HFLAGS);
+    return (eflags & EFLAGS_IF) && !(hflags & HFLAGS_INHIBIT_IRQ);
+}
+
 /* A block is about to be entered: true if the run is to stop before it. */
 static inline bool emu_native_block(struct emu_native_engine *e)
 {
-    if (UNLIKELY(e->continuation)) {
+    if (UNLIKELY(e->continuation))
         e->continuation = 0;
-    } else if (UNLIKELY(e->now_ns >= e->deadline_ns)) {
+    else if (UNLIKELY(is_due(e)))
         return true;
-    } else if (UNLIKELY(e->interrupt)) {
-        uint32_t eflags = *(uint32_t *)(e->env + ENV_EFLAGS);
-        uint32_t hflags = *(uint32_t *)(e->env + ENV_HFLAGS);
-        if ((eflags & EFLAGS_IF) && !(hflags & HFLAGS_INHIBIT_IRQ))
-            return true;
-    }
     e->now_ns += e->block_ns;
     return false;
 }
@@ -256,6 +274,17 @@ void cpu_loop_exit_noexc_x86_64(void *cpu)
     real.cpu_loop_exit_noexc(cpu);
 }
 
+/* 6.  Called by the translated code of LTR.  A null selector is a #GP(0) in hardware (SDM 2A, LTR).
+ * Unicorn takes it, and aborts when a call gate next looks for a stack in what is no TSS.  The
+ * return address is again the place in the translated code. */
+void helper_ltr_x86_64(void *env, int selector)
+{
+    if (!(selector & 0xFFFC) && by_env(env))
+        real.raise_exception_err_ra(env, GENERAL_PROTECTION, 0,
+                                    (uintptr_t)__builtin_return_address(0));
+    real.helper_ltr(env, selector);
+}
+
 /* ---- what native.py calls --------------------------------------------------------------- */
 
 /* Run from `eip` until the deadline, an interrupt that can be delivered, or a halt. */
@@ -277,6 +306,17 @@ void emu_native_settle_flags(struct emu_native_engine *e)
     if (*op != CC_OP_EFLAGS) {
         *source = real.cc_compute_all(e->env, (int)*op);
         *op = CC_OP_EFLAGS;
+    }
+}
+
+/* An exception has been delivered.  Its handler may be where no block can be translated, and raise
+ * the next: so the run stops here, too, where it is to stop. */
+void emu_native_delivered(struct emu_native_engine *e)
+{
+    e->continuation = 0;
+    if (is_due(e)) {
+        e->stopped = 1;
+        real.emu_stop(e->uc);
     }
 }
 
@@ -315,12 +355,4 @@ int emu_native_rdtsc(void *uc, void *engine)
     regs[EAX] = (uint32_t)e->now_ns;
     regs[EDX] = (uint32_t)((uint64_t)e->now_ns >> 32);
     return 1;
-}
-
-/* The hook of RDTSCP: the same, and TSC_AUX. */
-int emu_native_rdtscp(void *uc, void *engine)
-{
-    struct emu_native_engine *e = engine;
-    ((uint64_t *)(e->env + ENV_REGS))[ECX] = *(uint32_t *)(e->env + ENV_TSC_AUX);
-    return emu_native_rdtsc(uc, engine);
 }

@@ -26,16 +26,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from emu.cpu.bits import CR0_PG, CR0_WP, CR4_PAE, CR4_PSE, EFER_NXE
 from emu.cpu.layout import Registers
+from emu.cpu.vectors import PF
 from emu.memory import PAGE_BYTES, Memory
-
-PF = 14  # the vector of a page fault
-
-CR0_WP = 1 << 16
-CR0_PG = 1 << 31
-CR4_PSE = 1 << 4
-CR4_PAE = 1 << 5
-EFER_NXE = 1 << 11
 
 # An entry of a directory or table, §4.3 and §4.4.
 ENTRY_P = 1 << 0

@@ -9,8 +9,13 @@ Pins:  INTR (a level), A20, RESET; INTA is the callable `acknowledge`.  Instruct
 - `run` ends at a block's start, where alarms up to now have fired and nothing has been delivered
   since.  Whether an interrupt is taken there depends on the State alone, never on where a run
   was asked to stop.
+- Some things the engine can have done to it only between two of its runs.  Then its run is ended at
+  the next block's start and taken up again, and nobody outside can tell.
 
-Not modelled: NMI, SMI, INIT; the FPU's FERR# pin.
+Not modelled: NMI, SMI, INIT; the FPU's FERR# pin; data and I/O breakpoints; what the engine does not
+check: I/O permission at CPL 3, segment limits, and a prefix before INT n, INT1 and INTO, past which a fault
+on the way to their handlers returns.  Straight code that runs into a page that is not present faults
+at the start of its block, and is run again from there.
 """
 
 from __future__ import annotations
@@ -22,22 +27,19 @@ from typing import Protocol
 import attrs
 
 from emu.clock import NEVER, Clock
-from emu.cpu import delivery, layout
-from emu.cpu import state as cpu_state
+from emu.cpu import ctrl_c, delivery, errand, exchange, layout, models, segments
+from emu.cpu.bits import EFLAGS_IF, EFLAGS_RF, EFLAGS_VM
 from emu.cpu.delivery import Event, Kind, Shutdown
 from emu.cpu.engine import Engine, EngineFactory, Outcome
 from emu.cpu.layout import CS, ESP, SS, Registers
 from emu.cpu.models import Model
-from emu.cpu.state import A20_BIT, EFLAGS_IF, EFLAGS_VM, State
+from emu.cpu.state import A20_BIT, State
+from emu.cpu.vectors import BP, DB, GP, OF, UD, WITH_ERROR_CODE
 from emu.memory import Memory
 
-BREAKPOINT, OVERFLOW = 3, 4
-INVALID_OPCODE, GENERAL_PROTECTION = 6, 13
-WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17})  # SDM 3A, table 6-1
-
-INT3_OPCODE, INTO_OPCODE = 0xCC, 0xCE
-EFLAGS_RF = 1 << 16
-SYSENTER_BYTES = 2  # the engine adds the instruction's length once more
+INT1_OPCODE, INT3_OPCODE, INTO_OPCODE = 0xF1, 0xCC, 0xCE
+PREFIXES = frozenset(bytes.fromhex("26 2e 36 3e 64 65 66 67 f0 f2 f3"))
+SYSENTER_BYTES = SYSCALL_BYTES = 2
 
 # What SYSENTER loads: flat segments, whatever the descriptor tables say (SDM 2B, SYSENTER).
 FLAT_LIMIT = 0xFFFF_FFFF
@@ -79,6 +81,11 @@ class Processor:
     _until_ns: int = attrs.field(init=False, default=NEVER)
     _stop: bool = attrs.field(init=False, default=False)
     _shutdown: bool = attrs.field(init=False, default=False)
+    # For between two runs of the engine:
+    _pausing: bool = attrs.field(init=False, default=False)
+    _refused: Event | None = attrs.field(init=False, default=None)
+    _stale_breakpoints: bool = attrs.field(init=False, default=False)
+    _error: BaseException | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self.engine = self.make_engine(self.memory, self.model, self.clock.costs, self)
@@ -93,14 +100,20 @@ class Processor:
     @property
     def state(self) -> State:
         """The architectural state as it is now: a copy."""
-        return cpu_state.read_registers(
-            self.engine.registers, halted=self._halted, intr=self._intr, a20=self._a20
+        return exchange.read_registers(
+            self.engine.registers,
+            self.engine.read_msrs(),
+            halted=self._halted,
+            intr=self._intr,
+            a20=self._a20,
         )
 
     @state.setter
     def state(self, new: State) -> None:
-        cpu_state.write_registers(self.engine.registers, new)
+        errand.set_breakpoints(self.engine, self.memory, new)
+        exchange.write_registers(self.engine.registers, new)
         self.engine.registers_loaded()
+        self.engine.write_msrs(new.msrs)
         self._halted, self._intr, self._a20 = new.halted, new.intr, new.a20
 
     def settle(self) -> None:
@@ -135,6 +148,7 @@ class Processor:
 
         self.engine.patch(set_mask)
         self.engine.flush_tlb()
+        self._pause()  # blocks that follow each other directly do so by the old mask
 
     # --- running --------------------------------------------------------------------------
 
@@ -144,29 +158,56 @@ class Processor:
         self.engine.deadline_ns = 0
 
     def run(self, until_ns: int) -> Pause:
-        """Run to the first block's start at or after *until_ns*, a stop, a HLT or a shutdown."""
+        """Run to the first block's start at or after *until_ns*, a stop, a HLT or a shutdown.
+
+        What a port's handler raises comes out here, when the run has come to a block's start.
+        """
         self._stop = False
         self._until_ns = until_ns
-        while True:
-            if self._shutdown:
-                self._shutdown = False
-                return Pause.SHUTDOWN
-            if self._stop or self.clock.now_ns >= until_ns:
-                return Pause.REACHED
-            if self._intr and self._interruptible():
-                self._take_interrupt()
-            elif self._halted:
-                return Pause.HALTED
-            self._resume_clock()
-            outcome = self.engine.run()
-            self.clock.advance_to(self.engine.now_ns)
-            match outcome:
-                case Outcome.STOPPED:
-                    pass
-                case Outcome.HALTED:
-                    self._halted = True
-                case Outcome.BAD_FETCH:
-                    self.invalid_instruction()
+        with ctrl_c.held(self.stop):
+            while (pause := self._reason_to_end()) is None:
+                self._run_engine()
+        return pause
+
+    def _reason_to_end(self) -> Pause | None:
+        """At a block's start: why the run is to end; or else take the interrupt that is due."""
+        if self._shutdown:
+            self._shutdown = False
+            return Pause.SHUTDOWN
+        if self._stop or self.clock.now_ns >= self._until_ns:
+            return Pause.REACHED
+        if self._intr and self._interruptible():
+            self._take_interrupt()
+        elif self._halted:
+            return Pause.HALTED
+        return None
+
+    def _run_engine(self) -> None:
+        """From one block's start to another, and all that is to be done there."""
+        if self._stale_breakpoints:
+            self._stale_breakpoints = False
+            self.state = self.state
+        self._pausing = False
+        self._resume_clock()
+        match self.engine.run():
+            case Outcome.STOPPED:
+                pass
+            case Outcome.HALTED:
+                self._halted = True
+            case Outcome.BAD_FETCH:
+                self.invalid_instruction()
+        if self._refused is not None:
+            refused, self._refused = self._refused, None
+            self._raise(refused)
+        self.clock.advance_to(self.engine.now_ns)
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _pause(self) -> None:
+        """End the engine's run at the next block's start; `_run_engine` sees to the rest."""
+        self._pausing = True
+        self.engine.deadline_ns = 0
 
     def _interruptible(self) -> bool:
         registers = self.engine.registers
@@ -190,6 +231,9 @@ class Processor:
         self.on_delivery(delivered.event)
         if delivered.flush_tlb:
             self.engine.flush_tlb()
+        if delivered.dr7_changed:
+            self._stale_breakpoints = True
+            self._pause()
 
     # --- what the engine calls ------------------------------------------------------------
 
@@ -210,7 +254,8 @@ class Processor:
     def _resume_clock(self) -> None:
         """Let the engine go on from the machine's time, to the next thing that is to happen."""
         self.engine.now_ns = self.clock.now_ns
-        self.engine.deadline_ns = 0 if self._stop else min(self.clock.next_ns, self._until_ns)
+        stopping = self._stop or self._pausing
+        self.engine.deadline_ns = 0 if stopping else min(self.clock.next_ns, self._until_ns)
 
     def exception(self, vector: int) -> None:
         registers = self.engine.registers
@@ -220,6 +265,11 @@ class Processor:
             error_code = registers.error_code if vector in WITH_ERROR_CODE else None
             event = Event(vector, Kind.EXCEPTION, error_code, return_eip=registers.eip)
         registers.exception_is_int = 0
+        self._raise(event)
+
+    def _raise(self, event: Event) -> None:
+        """Deliver an exception; it costs as much as a block, as there may be none between two."""
+        self.engine.now_ns += self.clock.costs.block_ns
         self._deliver(event)
 
     def _software_interrupt(self, registers: Registers, vector: int) -> Event:
@@ -228,10 +278,7 @@ class Processor:
         A prefix before it is not gone back over.
         """
         next_eip = registers.eip
-        opcode = 0
-        if vector in (BREAKPOINT, OVERFLOW):
-            last = (registers.segs[CS].base + next_eip - 1) & 0xFFFF_FFFF
-            opcode = delivery.read_code_byte(registers, self.memory, last)
+        opcode = self._code_byte(registers, next_eip - 1) if vector in (BP, OF) else 0
         if opcode in (INT3_OPCODE, INTO_OPCODE):
             kind, length = Kind.SOFTWARE_EXCEPTION, 1
         else:
@@ -240,24 +287,63 @@ class Processor:
         return Event(vector, kind, return_eip=next_eip)
 
     def invalid_instruction(self) -> None:
+        """What the engine does not know; INT1, which it should, is among it."""
         registers = self.engine.registers
-        self._deliver(Event(INVALID_OPCODE, Kind.EXCEPTION, return_eip=registers.eip))
+        eip = registers.eip
+        if self._code_byte(registers, eip) == INT1_OPCODE:
+            event = Event(DB, Kind.PRIVILEGED_SOFTWARE_EXCEPTION, return_eip=eip + 1)
+        else:
+            event = Event(UD, Kind.EXCEPTION, return_eip=eip)
+        self._raise(event)
+
+    def _code_byte(self, registers: Registers, eip: int) -> int:
+        return delivery.read_code_byte(registers, self.memory, registers.segs[CS].base + eip)
 
     def sysenter(self) -> None:
         """SYSENTER: to ring 0 by the three MSRs (SDM 2B); the engine has no code for it."""
         registers = self.engine.registers
+        length = self._prefixes(registers) + SYSENTER_BYTES
         selector = registers.sysenter_cs & 0xFFFC
-        for segment, number, flags in (
-            (CS, selector, SYSENTER_CODE),
-            (SS, selector + 8, SYSENTER_STACK),
-        ):
-            cache = registers.segs[segment]
-            cache.selector, cache.base, cache.limit, cache.flags = number, 0, FLAT_LIMIT, flags
-        registers.regs[ESP] = registers.sysenter_esp
-        registers.eip = (registers.sysenter_eip - SYSENTER_BYTES) & 0xFFFF_FFFF
-        registers.other_flags &= ~(EFLAGS_VM | EFLAGS_IF | EFLAGS_RF)
-        registers.hflags = (
-            registers.hflags & ~(layout.HF_CPL | layout.HF_VM | layout.HF_RF | layout.HF_ADDSEG)
-            | layout.HF_CS32
-            | layout.HF_SS32
-        )
+        if not self.model.cpuid(1).edx & models.SEP:
+            self._refuse(UD, None, length)
+        elif not selector:
+            self._refuse(GP, 0, length)
+        else:
+            for segment, number, flags in (
+                (CS, selector, SYSENTER_CODE),
+                (SS, selector + 8, SYSENTER_STACK),
+            ):
+                cache = registers.segs[segment]
+                cache.selector, cache.base, cache.limit, cache.flags = number, 0, FLAT_LIMIT, flags
+            registers.regs[ESP] = registers.sysenter_esp & 0xFFFF_FFFF
+            registers.eip = (registers.sysenter_eip & 0xFFFF_FFFF) - length
+            registers.other_flags &= ~(EFLAGS_VM | EFLAGS_IF | EFLAGS_RF)
+            segments.settle_hflags(registers, 0)
+
+    def syscall(self) -> None:
+        """SYSCALL: no processor of this machine has it; the engine takes it to do nothing."""
+        registers = self.engine.registers
+        self._refuse(UD, None, self._prefixes(registers) + SYSCALL_BYTES)
+
+    def _prefixes(self, registers: Registers) -> int:
+        """How many prefixes the instruction has that is being executed."""
+        count = 0
+        while self._code_byte(registers, registers.eip + count) in PREFIXES:
+            count += 1
+        return count
+
+    def _refuse(self, vector: int, error_code: int | None, length: int) -> None:
+        """Have the instruction under way, of *length* bytes, raise an exception.
+
+        Here it is too late for that; so the engine is sent back to it, and stopped before it.
+        """
+        registers = self.engine.registers
+        eip = registers.eip
+        registers.eip = eip - length
+        self._refused = Event(vector, Kind.EXCEPTION, error_code, return_eip=eip)
+        self._pause()
+
+    def failed(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self.engine.now_ns = max(self.engine.now_ns, self.clock.now_ns)
+        self._pause()

@@ -4,31 +4,32 @@ It is the readable one, and runs wherever Unicorn does, some 250 times slower th
 Its registers are an overlay on the bytes of a saved context: pulled out before they are looked
 at, pushed back before the guest goes on.
 
-One deviation from native.py is known: where a run is stopped inside a guest that is just changing
+Two deviations from native.py are known.  Where a run is stopped inside a guest that is just changing
 the block it runs, the counts of blocks can differ, as the callback cannot tell the
-continuation of a block from a new one.
+continuation of a block from a new one.  And a guest that loads a null task register and then goes through
+a call gate ends the process: Unicorn aborts.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from unicorn import unicorn_const, x86_const
 
 from emu.clock import NEVER, Costs
 from emu.cpu import binding, layout
 from emu.cpu.binding import BlockCallback, EdgeCallback, InstructionCallback, TranslationBlock, lib
+from emu.cpu.bits import CR0_PG, EFLAGS_IF
 from emu.cpu.engine import Calls, Outcome
 from emu.cpu.layout import HF_INHIBIT_IRQ, Registers
 from emu.cpu.models import Model
 from emu.cpu.wiring import Wiring, check_run
 from emu.errors import ConfigError
-from emu.memory import PAGE_BYTES, Memory
+from emu.memory import FOUR_GIB, PAGE_BYTES, Memory
 
-EFLAGS_IF = 1 << 9
-CR0_PG = 1 << 31
 A20_PAGE = (1 << 20) // PAGE_BYTES
+LINEAR_PAGES = FOUR_GIB // PAGE_BYTES
 
 
 class ReferenceEngine:
@@ -43,6 +44,8 @@ class ReferenceEngine:
         self._costs = costs
         self._stopped = False
         self._running = False
+        self._stale = False  # translations are to be dropped that may be running
+        self._cut = False  # the run was ended for that, and goes on
         self._uc = binding.open_unicorn(memory, model)
         self._handle = self._uc._uch  # noqa: SLF001 - the binding has no name for it
         self._context = self._uc.context_save()
@@ -53,16 +56,17 @@ class ReferenceEngine:
         # Linear pages that code was translated from; with paging on, they may be anywhere.
         self._code_pages: set[int] = set()
         self._paging_seen = False
+        self._msrs = binding.Msrs(self._uc)
         self._wiring = Wiring(self._uc, memory, model, calls, self)
         hooks = self._wiring.hooks
         hooks.add(unicorn_const.UC_HOOK_BLOCK, BlockCallback(self._block))
         hooks.add(unicorn_const.UC_HOOK_EDGE_GENERATED, EdgeCallback(self._translated))
-        for instruction in (x86_const.UC_X86_INS_RDTSC, x86_const.UC_X86_INS_RDTSCP):
-            hooks.add_instruction(instruction, InstructionCallback(self._rdtsc))
+        hooks.add_instruction(x86_const.UC_X86_INS_RDTSC, InstructionCallback(self._rdtsc))
 
     def close(self) -> None:
+        self._wiring.release()
+        del self._context
         del self._registers
-        del self._wiring
         del self._uc
 
     # --- registers ------------------------------------------------------------------------
@@ -88,6 +92,7 @@ class ReferenceEngine:
         self._pull()
         change()
         self._push()
+        self._stop_if_due()
 
     def patch(self, change: Callable[[], None]) -> None:
         """Let *change* edit `registers`; the translated code holds the flags itself."""
@@ -108,40 +113,58 @@ class ReferenceEngine:
     # --- running --------------------------------------------------------------------------
 
     def run(self) -> Outcome:
-        self._stopped = False
-        self._push()
-        registers = self._registers
-        eip = registers.eip
-        self._note_code(registers.segs[layout.CS].base + eip, PAGE_BYTES)
-        self._running = True
-        status = lib.uc_emu_start(
-            self._handle,
-            ctypes.c_uint64(eip),
-            ctypes.c_uint64(0),
-            ctypes.c_uint64(0),
-            ctypes.c_size_t(0),
-        )
-        self._running = False
-        self._pull()
-        self._wiring.raise_caught()
+        while True:
+            self._stopped = self._cut = False
+            status = self._run_once()
+            if self._stale:
+                self.invalidate_all()
+            if not self._cut:
+                break
         if not check_run(status):
             return Outcome.BAD_FETCH
         return Outcome.STOPPED if self._stopped else Outcome.HALTED
 
+    def _run_once(self) -> int:
+        self._push()
+        registers = self._registers
+        self._note_code(registers.segs[layout.CS].base + registers.eip, PAGE_BYTES)
+        self._running = True
+        try:
+            return int(
+                lib.uc_emu_start(
+                    self._handle,
+                    ctypes.c_uint64(registers.eip),
+                    ctypes.c_uint64(0),
+                    ctypes.c_uint64(0),
+                    ctypes.c_size_t(0),
+                )
+            )
+        finally:
+            self._running = False
+            self._pull()
+
     def _block(self, _uc: int, _address: int, _size: int, _user: int) -> None:
         """A block is about to be entered: stop before it, or count it."""
-        if self.now_ns >= self.deadline_ns or (self.interrupt and self._interruptible()):
-            self._stopped = True
+        if self._stale:
+            self._cut = True
             lib.uc_emu_stop(self._handle)
-        else:
+        elif not self._stop_if_due():
             self.now_ns += self._costs.block_ns
+
+    def _stop_if_due(self) -> bool:
+        """Stop for the deadline, or for an interrupt that can be delivered."""
+        if self.now_ns < self.deadline_ns and not (self.interrupt and self._interruptible()):
+            return False
+        self._stopped = True
+        lib.uc_emu_stop(self._handle)
+        return True
 
     def _interruptible(self) -> bool:
         registers = self._pull()
         return bool(registers.other_flags & EFLAGS_IF) and not registers.hflags & HF_INHIBIT_IRQ
 
     def _rdtsc(self, _uc: int, _user: int) -> int:
-        """RDTSC and RDTSCP: the counter is the clock, and reading it takes a while."""
+        """RDTSC: the counter is the clock, and reading it takes a while."""
         self.now_ns += self._costs.rdtsc_ns
         self._uc.reg_write(x86_const.UC_X86_REG_EAX, self.now_ns & 0xFFFF_FFFF)
         self._uc.reg_write(x86_const.UC_X86_REG_EDX, self.now_ns >> 32 & 0xFFFF_FFFF)
@@ -153,13 +176,14 @@ class ReferenceEngine:
         """A new block has been translated: remember where from."""
         translated = TranslationBlock.from_address(block)
         self._note_code(translated.pc, translated.size)
+
+    def _note_code(self, address: int, size: int) -> None:
+        for number in range(address // PAGE_BYTES, (address + size - 1) // PAGE_BYTES + 1):
+            page = number % LINEAR_PAGES
+            self._code_pages |= {page, page & ~A20_PAGE}
         cr0 = ctypes.c_uint64()
         lib.uc_reg_read(self._handle, x86_const.UC_X86_REG_CR0, ctypes.byref(cr0))
         self._paging_seen = self._paging_seen or bool(cr0.value & CR0_PG)
-
-    def _note_code(self, address: int, size: int) -> None:
-        for page in range(address // PAGE_BYTES, (address + size - 1) // PAGE_BYTES + 1):
-            self._code_pages |= {page, page & ~A20_PAGE}
 
     def flush_tlb(self) -> None:
         binding.flush_tlb(self._uc)
@@ -170,10 +194,22 @@ class ReferenceEngine:
             self.invalidate_all()
 
     def invalidate_all(self) -> None:
-        self._uc.ctl_flush_tb()
-        self.flush_tlb()
-        self._code_pages.clear()
-        self._paging_seen = False
+        """At once, or at the next block's start: the block that runs must stay until it ends."""
+        self._stale = self._running
+        if not self._running:
+            self._uc.ctl_flush_tb()
+            self.flush_tlb()
+            self._code_pages.clear()
+            self._paging_seen = False
+
+    # --- model-specific registers -----------------------------------------------------------
+
+    def read_msrs(self) -> list[int]:
+        return self._msrs.read()
+
+    def write_msrs(self, values: Sequence[int]) -> None:
+        self._msrs.write(values)
+        self._pull()
 
 
 def make(memory: Memory, model: Model, costs: Costs, calls: Calls) -> ReferenceEngine:

@@ -2,13 +2,15 @@
 
 All that a save must remember of an IA-32 processor, by the manual's names (Intel SDM volume
 3A, chapters 2 and 3; volume 1, chapter 8 for the x87).  What the engine derives from it
-(translator flags, TLB, translated code) is in no save: it is made anew by `load_registers`.
+(translator flags, TLB, translated code) is in no save: it is made anew (exchange.py).
 
 On the wire it is QEMU's ``cpu_common`` and ``cpu`` (the i386 target's layout), with
 ``emu/cpu`` for what those have no room for.
 
 Not modelled, and so at fixed values in ``cpu``: SMM, SVM, MTRRs, machine check, AVX, the
-performance counters and the local APIC; CPUID offers none of them (models.py).
+performance counters and the local APIC; CPUID offers none of them (models.py).  The MSRs of
+some of these hold what is written to them all the same, and are in ``emu/cpu``.  Of SYSENTER_ESP and
+SYSENTER_EIP the low half is saved, of FS_BASE and GS_BASE what fits in a segment register.
 """
 
 from __future__ import annotations
@@ -20,7 +22,17 @@ from typing import Any
 import attrs
 
 from emu.cpu import layout
-from emu.cpu.layout import Registers, SegmentCache
+from emu.cpu.bits import (
+    CR0_EM,
+    CR0_MP,
+    CR0_PE,
+    CR0_TS,
+    CR4_OSFXSR,
+    EFER_NXE,
+    EFER_SCE,
+    EFLAGS_ALWAYS_1,
+    EFLAGS_VM,
+)
 from emu.savevm import vmstate
 from emu.savevm.vmstate import (
     Constant,
@@ -31,6 +43,7 @@ from emu.savevm.vmstate import (
     UnfitError,
     Unsigned,
     Values,
+    array,
     flag,
     i32,
     record,
@@ -42,18 +55,11 @@ from emu.savevm.vmstate import (
     u64,
 )
 
-CR0_PE = 1 << 0
-CR0_MP = 1 << 1
-CR0_EM = 1 << 2
-CR0_TS = 1 << 3
 CR0_RESET = 0x6000_0010  # CD, NW, ET
-CR4_OSFXSR = 1 << 9
-EFLAGS_RESET = 0x2
-EFLAGS_TF = 1 << 8
-EFLAGS_IF = 1 << 9
-EFLAGS_VM = 1 << 17
 DR6_RESET = 0xFFFF_0FF0
-DR7_RESET = 0x400
+DR7_RESET = DR7_ALWAYS_1 = 0x400
+DR7_ENABLED = 0xFF  # L0 to G3
+EFER_MOST = EFER_SCE | EFER_NXE  # no model has long mode
 PAT_RESET = 0x0007_0406_0007_0406
 MXCSR_RESET = 0x1F80
 FPU_CONTROL_RESET = 0x37F  # as FNINIT leaves it, and QEMU's reset; the SDM's reset has 40h
@@ -61,6 +67,7 @@ XCR0_RESET = 1
 
 DESCRIPTOR_B = 1 << 22  # in the second dword: a 32-bit segment
 DESCRIPTOR_DPL = 3 << 13
+DESCRIPTOR_P = 1 << 15
 DATA_SEGMENT = 0x9300  # present, writable data, accessed
 CODE_SEGMENT = 0x9B00  # present, readable code, accessed
 LDT_SYSTEM = 0x8200
@@ -105,6 +112,16 @@ def _segment(flags: int, selector: int = 0, base: int = 0) -> Any:
     )
 
 
+def _msrs() -> Any:
+    """The MSRs that CPUID offers nobody, as they are at reset."""
+    return array(
+        len(layout.MSRS),
+        64,
+        reset=[(1 << 64) - 1 if each in layout.MSRS_ALL_ONES else 0 for each in layout.MSRS],
+        doc="the MSRs that CPUID offers nobody, in the order of layout.MSRS",
+    )
+
+
 @attrs.define
 class State:
     """One processor, as RESET# leaves it (SDM volume 3A, table 9-1)."""
@@ -118,7 +135,7 @@ class State:
     esi: int = reg(bits=32, doc="ESI")
     edi: int = reg(bits=32, doc="EDI")
     eip: int = reg(bits=32, reset=0xFFF0, doc="EIP")
-    eflags: int = reg(bits=32, reset=EFLAGS_RESET, doc="EFLAGS, every flag in its place")
+    eflags: int = reg(bits=32, reset=EFLAGS_ALWAYS_1, doc="EFLAGS, every flag in its place")
     es: Segment = _segment(DATA_SEGMENT)
     cs: Segment = _segment(CODE_SEGMENT, selector=0xF000, base=0xFFFF_0000)
     ss: Segment = _segment(DATA_SEGMENT)
@@ -155,7 +172,8 @@ class State:
     sysenter_eip: int = reg(bits=32, doc="MSR 176h")
     pat: int = reg(bits=64, reset=PAT_RESET, doc="MSR 277h, page attributes")
     efer: int = reg(bits=64, doc="MSR C0000080h, extended features")
-    tsc_aux: int = reg(bits=32, doc="MSR C0000103h, what RDTSCP leaves in ECX")
+    tsc_aux: int = reg(bits=64, doc="MSR C0000103h")
+    msrs: list[int] = _msrs()
     a20: bool = flag(reset=True, doc="address line 20 is not held low")
     halted: bool = flag(doc="a HLT waits for an interrupt")
     intr: bool = flag(doc="the level of the INTR pin")
@@ -184,9 +202,6 @@ def describe(cpu: State) -> str:
     )
     control = f"CR0={cpu.cr0:08x} CR2={cpu.cr2:08x} CR3={cpu.cr3:08x} CR4={cpu.cr4:08x}"
     return f"EIP={cpu.eip:08x} EFL={cpu.eflags:08x} {control}\n{general}\n{segments}"
-
-
-# ==== between the State and the engine ====================================================
 
 
 def translator_flags(state: State) -> int:
@@ -222,88 +237,26 @@ def translator_flags(state: State) -> int:
     return flags
 
 
-def _read_segment(cache: SegmentCache) -> Segment:
-    return Segment(cache.selector & 0xFFFF, cache.base & 0xFFFF_FFFF, cache.limit, cache.flags)
+def task_register(tr: Segment) -> Segment:
+    """*tr* as the engine has to have it, which aborts the process where it meets another.
 
-
-def _write_segment(cache: SegmentCache, segment: Segment) -> None:
-    cache.selector, cache.base = segment.selector, segment.base
-    cache.limit, cache.flags = segment.limit, segment.flags
-
-
-def read_registers(registers: Registers, *, halted: bool, intr: bool, a20: bool) -> State:
-    """The State that *registers* hold; what the engine does not know is passed beside them."""
-    values: Values = dict(zip(GENERAL, registers.regs, strict=False))
-    values |= {name: registers.cr[index] & 0xFFFF_FFFF for name, index in CONTROL}
-    values |= {name: registers.dr[index] & 0xFFFF_FFFF for name, index in DEBUG}
-    values |= {name: _read_segment(registers.segs[index]) for index, name in enumerate(SEGMENTS)}
-    values |= {name: _read_segment(getattr(registers, its)) for name, its in SYSTEM_SEGMENTS}
-    return State(
-        **values,
-        eip=registers.eip,
-        eflags=registers.eflags,
-        fpu_control=registers.fpuc,
-        fpu_status=registers.fpus & ~FPU_TOP | registers.fpstt << 11,
-        fpu_valid=sum((not tag) << index for index, tag in enumerate(registers.fptags)),
-        fpu=[X87(each.mantissa, each.exponent) for each in registers.fpregs],
-        fpu_opcode=registers.fpop,
-        fpu_ip=registers.fpip & 0xFFFF_FFFF,
-        fpu_cs=registers.fpcs,
-        fpu_dp=registers.fpdp & 0xFFFF_FFFF,
-        fpu_ds=registers.fpds,
-        mxcsr=registers.mxcsr,
-        xmm=[Xmm(each.low, each.high) for each in registers.xmm],
-        sysenter_cs=registers.sysenter_cs,
-        sysenter_esp=registers.sysenter_esp & 0xFFFF_FFFF,
-        sysenter_eip=registers.sysenter_eip & 0xFFFF_FFFF,
-        pat=registers.pat,
-        efer=registers.efer,
-        tsc_aux=registers.tsc_aux & 0xFFFF_FFFF,
-        a20=a20,
-        halted=halted,
-        intr=intr,
-        interrupt_shadow=bool(registers.hflags & layout.HF_INHIBIT_IRQ),
-    )
-
-
-def write_registers(registers: Registers, state: State) -> None:
-    """Make *registers* hold *state*, and what the engine derives from it."""
-    for index, name in enumerate(GENERAL):
-        registers.regs[index] = getattr(state, name)
-    for name, index in CONTROL:
-        registers.cr[index] = getattr(state, name)
-    for name, index in DEBUG:
-        registers.dr[index] = getattr(state, name)
-    for index, name in enumerate(SEGMENTS):
-        _write_segment(registers.segs[index], getattr(state, name))
-    for name, its in SYSTEM_SEGMENTS:
-        _write_segment(getattr(registers, its), getattr(state, name))
-    registers.eip = state.eip
-    registers.eflags = state.eflags
-    registers.fpuc = state.fpu_control
-    registers.fpus = state.fpu_status & ~FPU_TOP
-    registers.fpstt = (state.fpu_status & FPU_TOP) >> 11
-    for index in range(8):
-        registers.fptags[index] = not state.fpu_valid >> index & 1
-        registers.fpregs[index].mantissa = state.fpu[index].mantissa
-        registers.fpregs[index].exponent = state.fpu[index].exponent
-        registers.xmm[index].low = state.xmm[index].low
-        registers.xmm[index].high = state.xmm[index].high
-    registers.fpop, registers.fpip, registers.fpdp = state.fpu_opcode, state.fpu_ip, state.fpu_dp
-    registers.fpcs, registers.fpds = state.fpu_cs, state.fpu_ds
-    registers.mxcsr = state.mxcsr
-    registers.sysenter_cs = state.sysenter_cs
-    registers.sysenter_esp, registers.sysenter_eip = state.sysenter_esp, state.sysenter_eip
-    registers.pat, registers.efer, registers.tsc_aux = state.pat, state.efer, state.tsc_aux
-    registers.a20_mask = -1 if state.a20 else ~A20_BIT
-    registers.hflags = translator_flags(state)
-    registers.error_code = 0
-    registers.old_exception = NO_EXCEPTION
+    Busy is told in memory alone; and a null TR, which hardware would not have loaded, is a TSS
+    with no room in it, so that whoever looks for a stack there gets a #TS.
+    """
+    if tr.flags & DESCRIPTOR_P:
+        return attrs.evolve(tr, flags=tr.flags & ~TSS_BUSY)
+    return attrs.evolve(tr, limit=0, flags=AVAILABLE_TSS)
 
 
 # ==== on the wire: QEMU's cpu_common and cpu ==============================================
 
 INTERRUPT_HARD = 2  # the bit of QEMU's interrupt_request that says INTR is high
+VECTORS = 256  # exception_index is one of these, or says why its loop has ended
+
+
+def _never(_state: State) -> bool:
+    return False
+
 
 COMMON = Section(
     "cpu_common",
@@ -313,6 +266,10 @@ COMMON = Section(
         "halted": int(state.halted),
         "interrupt_request": INTERRUPT_HARD if state.intr else 0,
     },
+    subsections=(
+        Subsection("cpu_common/exception_index", 1, (i32("exception_index"),), _never),
+        Subsection("cpu_common/crash_occurred", 1, (Constant("crash_occurred", b"\0"),), _never),
+    ),
 )
 
 _X87 = Struct((u64("mantissa"), u16("exponent")), X87)
@@ -398,6 +355,7 @@ class Rest:
 
     fpu_cs: int = reg(bits=16, doc="the last x87 instruction's code segment")
     fpu_ds: int = reg(bits=16, doc="and its data segment")
+    msrs: list[int] = _msrs()
 
 
 REST = Section("emu/cpu", 1, vmstate.fields_of(Rest))
@@ -413,13 +371,16 @@ def _decode(found: Mapping[str, Values]) -> State:
         raise UnfitError("fpu_valid", f" = {values['fpu_valid']:#x} does not fit in 8 bits")
     if a20_mask not in (-1, ~A20_BIT):
         raise UnfitError("a20_mask", f" = {a20_mask:#x} is neither all ones nor all but bit 20")
-    task = values["tr"]
-    task.flags &= ~TSS_BUSY
-    if task.flags & DESCRIPTOR_TYPE not in TSS_TYPES:
-        raise UnfitError("tr.flags", f" = {task.flags:#x} is no task state segment")
+    if values.get("efer", 0) & ~EFER_MOST:
+        raise UnfitError("efer", f" = {values['efer']:#x}: no processor here has long mode")
+    values["tr"] = task_register(values["tr"])
+    if values["tr"].flags & DESCRIPTOR_TYPE not in TSS_TYPES:
+        raise UnfitError("tr.flags", f" = {values['tr'].flags:#x} is no task state segment")
     common = found["cpu_common"]
     if common["halted"] > 1:
         raise UnfitError("halted", f" = {common['halted']} is not a truth value")
+    if 0 <= common.get("exception_index", NO_EXCEPTION) < VECTORS:
+        raise UnfitError("exception_index", ": an exception that is yet to be delivered")
     return State(
         **values,
         **found.get("emu/cpu", {}),

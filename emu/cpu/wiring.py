@@ -1,12 +1,13 @@
 """The hooks that both engines set: ports, exceptions, CPUID, holes and the ROM.
 
-A Python exception may not travel through the library's C frames, so each callback is guarded:
-what it raises is kept, the run stops at the next block, and the engine raises it from there.
+A Python exception may not travel through the library's C frames, so each callback is guarded, and
+tells `Calls.failed` what was raised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index
 from typing import Protocol
 
 import attrs
@@ -28,7 +29,9 @@ from emu.cpu.binding import (
 )
 from emu.cpu.engine import Calls
 from emu.cpu.models import Model
-from emu.memory import ALL_ONES, Memory
+from emu.memory import ALL_ONES, FOUR_GIB, Memory
+
+PHYSICAL_END = 1 << 40  # as far as a 4 MiB page can lie: PSE-36 and what later processors added
 
 _CPUID_RESULTS = (
     x86_const.UC_X86_REG_EAX,
@@ -41,10 +44,12 @@ _CPUID_RESULTS = (
 class Editing(Protocol):
     """An engine that lets its registers be edited in the middle of a run."""
 
-    deadline_ns: int
-
     def edit(self, change: Callable[[], None]) -> None:
-        """Call *change* with `registers` valid, and go on from what it leaves there."""
+        """Call *change* with `registers` valid, and go on from what it leaves there.
+
+        It delivers an exception.  The handler may be where no block can be translated, and raise
+        the next; so the run is stopped here, too, where it is to stop.
+        """
 
     def patch(self, change: Callable[[], None]) -> None:
         """The same in the middle of an instruction, where the flags are not in place."""
@@ -60,7 +65,6 @@ class Wiring:
     calls: Calls
     engine: Editing
     hooks: Hooks = attrs.field(init=False)
-    error: BaseException | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self.hooks = Hooks(self.uc)
@@ -69,69 +73,64 @@ class Wiring:
         instruction(x86_const.UC_X86_INS_OUT, OutCallback(self._port_write))
         instruction(x86_const.UC_X86_INS_CPUID, InstructionCallback(self._cpuid))
         instruction(x86_const.UC_X86_INS_SYSENTER, SyscallCallback(self._sysenter))
+        instruction(x86_const.UC_X86_INS_SYSCALL, SyscallCallback(self._syscall))
         add(unicorn_const.UC_HOOK_INTR, InterruptCallback(self._exception))
         add(unicorn_const.UC_HOOK_INSN_INVALID, InvalidCallback(self._invalid_instruction))
         add(unicorn_const.UC_HOOK_MEM_WRITE_PROT, ProtectedWriteCallback(self._rom_write))
-        hole = self.memory.ram.size
-        self.hooks.add_window(
-            hole,
-            self.memory.rom_base - hole,
-            WindowRead(self._hole_read),
-            WindowWrite(self._hole_write),
-        )
+        ram_end, rom_base = self.memory.ram.size, self.memory.rom_base
+        for start, end in ((ram_end, rom_base), (FOUR_GIB, PHYSICAL_END)):
+            read, write = WindowRead(self._hole_read), WindowWrite(self._hole_write)
+            self.hooks.add_window(start, end - start, read, write)
 
-    def raise_caught(self) -> None:
-        """Raise what a callback raised since the last call."""
-        error, self.error = self.error, None
-        if error is not None:
-            raise error
+    def release(self) -> None:
+        """The engine is being closed: let go of all that would keep each other alive."""
+        del self.uc
+        self.hooks.release()
 
-    def caught(self, error: BaseException) -> None:
-        """Keep *error* and stop the run at the next block."""
-        self.error = self.error or error
-        self.engine.deadline_ns = 0
-
-    # Each guard catches everything: an exception that were let go here would be lost in C.
+    # Each guard catches everything: what is let go here is printed and lost.
 
     def _port_read(self, _uc: int, port: int, size: int, _user: int) -> int:
         try:
-            return self.calls.port_read(port, size)
+            return index(self.calls.port_read(port, size))
         except BaseException as error:  # noqa: BLE001
-            self.caught(error)
+            self.calls.failed(error)
             return 0
 
     def _port_write(self, _uc: int, port: int, size: int, value: int, _user: int) -> None:
         try:
             self.calls.port_write(port, size, value)
         except BaseException as error:  # noqa: BLE001
-            self.caught(error)
+            self.calls.failed(error)
 
     def _exception(self, _uc: int, vector: int, _user: int) -> None:
         try:
             self.engine.edit(lambda: self.calls.exception(vector))
         except BaseException as error:  # noqa: BLE001
-            self.caught(error)
+            self.calls.failed(error)
 
     def _invalid_instruction(self, _uc: int, _user: int) -> bool:
         try:
             self.engine.edit(self.calls.invalid_instruction)
         except BaseException as error:  # noqa: BLE001
-            self.caught(error)
+            self.calls.failed(error)
         return True
 
     def _sysenter(self, _uc: int, _user: int) -> None:
         try:
             self.engine.patch(self.calls.sysenter)
         except BaseException as error:  # noqa: BLE001
-            self.caught(error)
+            self.calls.failed(error)
+
+    def _syscall(self, _uc: int, _user: int) -> None:
+        try:
+            self.engine.patch(self.calls.syscall)
+        except BaseException as error:  # noqa: BLE001
+            self.calls.failed(error)
 
     def _cpuid(self, _uc: int, _user: int) -> int:
-        try:
-            leaf = self.model.cpuid(self.uc.reg_read(x86_const.UC_X86_REG_EAX))
-            for register, value in zip(_CPUID_RESULTS, leaf, strict=True):
-                self.uc.reg_write(register, value)
-        except BaseException as error:  # noqa: BLE001
-            self.caught(error)
+        leaf = self.model.cpuid(self.uc.reg_read(x86_const.UC_X86_REG_EAX))
+        for register, value in zip(_CPUID_RESULTS, leaf, strict=True):
+            self.uc.reg_write(register, value)
         return 1
 
     def _rom_write(

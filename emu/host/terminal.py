@@ -65,15 +65,22 @@ class Terminal:
         self._typed = bytearray()  # keys for the guest
         self._escaping = False  # the last key was Ctrl-A
         self._commands: list[Command] = []
+        self._mid_line = False  # the guest has begun a line and not ended it
         self._old_mode: list[int | list[bytes | int]] | None = None
         if self._is_tty:
             self._go_raw()
+
+    @property
+    def has_person(self) -> bool:
+        """Keys come from a terminal, and so from somebody who reads what is said."""
+        return self._is_tty
 
     @property
     def at_end(self) -> bool:
         return self._input_ended and not self._typed
 
     def write(self, data: bytes) -> None:
+        self._mid_line = not data.endswith(b"\n")
         try:
             write_all(self._screen, data)
         except OSError as problem:
@@ -94,18 +101,22 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """A *line* of the emulator's to its user, on standard error: raw mode needs a CR."""
-        sys.stderr.write(line + ("\n" if self._old_mode is None else "\r\n"))
-        sys.stderr.flush()
+        if sys.stderr.isatty():
+            self._end_line()
+        with contextlib.suppress(OSError):  # nobody there to be told
+            sys.stderr.write(line + ("\n" if self._old_mode is None else "\r\n"))
+            sys.stderr.flush()
 
     def fileno(self) -> int | None:
         return None if self._input_ended else self._keyboard
 
     def close(self) -> None:
-        """Give the terminal its old modes back.
+        """Give the terminal its old modes back, and whoever comes next a line of its own.
 
         A signal may come between any two lines here, and its handler calls this too.  So each
         step is harmless when done twice, and none is marked as done before it is.
         """
+        self._end_line()
         if self._old_mode is None:
             return
         with contextlib.suppress(termios.error):  # hung up: there is nothing to restore
@@ -116,6 +127,13 @@ class Terminal:
         for number in DEADLY:
             if signal.getsignal(number) == self._die:
                 signal.signal(number, signal.SIG_DFL)
+
+    def _end_line(self) -> None:
+        """On a screen, begin a line where the guest has not."""
+        if self._mid_line and os.isatty(self._screen):
+            with contextlib.suppress(OSError):  # it has been hung up
+                os.write(self._screen, b"\r\n")
+        self._mid_line = False
 
     def _go_raw(self) -> None:
         """Take the terminal; first make sure that it will be given back."""

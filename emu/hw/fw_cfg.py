@@ -298,6 +298,11 @@ def swapped(value: int) -> int:
 
 # ==== the stream, and plugging it in ======================================================
 
+
+def _never(_state: State) -> bool:
+    return False
+
+
 SAVED = Saved(
     State,
     (
@@ -305,7 +310,11 @@ SAVED = Saved(
             "fw_cfg",
             2,
             (vmstate.u16("cur_entry"), vmstate.u32("cur_offset")),
-            subsections=(Subsection("fw_cfg/dma", 0, (vmstate.u64("dma_addr", since=0),)),),
+            subsections=(
+                Subsection("fw_cfg/dma", 0, (vmstate.u64("dma_addr", since=0),)),
+                # QEMU's ACPI tables, if it has some: their sizes.
+                Subsection("fw_cfg/acpi_mr", 1, (vmstate.Constant("sizes", bytes(3 * 8)),), _never),
+            ),
         ),
     ),
 )

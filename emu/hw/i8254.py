@@ -63,12 +63,13 @@ Time is in nanoseconds of the machine, CLK pulses are counted from an instant of
 own: n pulses after it have passed at the smallest nanosecond at which that many fit in.  So
 reading and alarms agree, and nothing drifts however long a count goes on.
 
-The stream: QEMU's `i8254` has the registers; ``emu/i8254`` what QEMU does without: it loads at
-once and never stops for GATE.  To be told of OUT 0's edges at the same instants, QEMU needs
-another start of the count than ours, by mode (`QEMU_START_NS`).
+The stream: QEMU's `i8254` has the registers; ``emu/i8254`` what QEMU does without, as it loads
+at once, never stops for GATE, and takes BCD for binary.  It is as at power-on while counts go on
+undisturbed; without it, QEMU counts where GATE had stopped us.  To have OUT 0's edges at the
+same instants, QEMU needs another start of the count than ours, by mode (`QEMU_START_NS`).
 
 Not modelled: that GATE is sampled at CLK's rise and CE counts at its fall, half a period later;
-counts read while they change; QEMU's irq_disabled, for which there would have to be a HPET.
+counts read while they change; QEMU's irq_disabled, for which there would have to be an HPET.
 
 Source: Intel, "8254 Programmable Interval Timer", order number 231164; its section titles are
 quoted below.
@@ -102,9 +103,9 @@ from emu.savevm.vmstate import (
     i64,
     instant,
     instant_at,
+    past,
     records,
     reg,
-    signed,
     u8,
     u16,
     u32,
@@ -134,6 +135,8 @@ STATUS_NULL_COUNT = 1 << 6
 
 
 class Reg(enum.IntEnum):
+    """A1, A0: what a port leads to."""
+
     COUNTER_0 = 0
     COUNTER_1 = 1
     COUNTER_2 = 2
@@ -149,6 +152,8 @@ class Access(enum.Enum):
 
 
 class Mode(enum.IntEnum):
+    """The six, as they are drawn above."""
+
     TERMINAL_COUNT = 0
     ONE_SHOT = 1
     RATE = 2
@@ -157,11 +162,7 @@ class Mode(enum.IntEnum):
     HARDWARE_STROBE = 5
 
 
-MODES: tuple[Mode, ...] = (
-    *Mode,
-    Mode.RATE,
-    Mode.SQUARE_WAVE,
-)  # by M2..M0: "M2 is don't care" in modes 2 and 3
+MODES: tuple[Mode, ...] = (*Mode, Mode.RATE, Mode.SQUARE_WAVE)  # by M: M2 is X in modes 2 and 3
 PERIODIC = frozenset({Mode.RATE, Mode.SQUARE_WAVE})
 TRIGGERED = frozenset({Mode.ONE_SHOT, Mode.HARDWARE_STROBE})
 STROBES = frozenset({Mode.SOFTWARE_STROBE, Mode.HARDWARE_STROBE})
@@ -202,11 +203,11 @@ class Counter:
     write_msb: bool = flag(doc="the high byte is written next")
     write_lsb: int = reg(bits=8, doc="the low byte, until the high one is written")
     ce: int = reg(bits=16, doc="the count that CE was loaded with")
-    start_ns: int = signed(bits=63, doc="instant of the CLK pulse that loaded it")
+    start_ns: int = past(doc="instant of the CLK pulse that loaded it")
     stopped_ns: int = instant(doc="since when CE stands still")
     initial: bool = flag(doc="OUT is as the control word set it: no count loaded since")
     load_ns: int = instant(doc="instant of the CLK pulse that will load CE from CR")
-    edge_ns: int = instant(doc="the next edge of OUT, where OUT drives a line")
+    edge_ns: int = instant(doc="for QEMU: the next edge of OUT, if it drives a line")
     kept_low: bool = flag(doc="OUT's line is low, OUT is high: QEMU left it so; until OUT's edge")
     read_msb: bool = flag(doc="the high byte is read next")
     latched: bool = flag(doc="OL holds a count")
@@ -251,7 +252,7 @@ class Counter:
                 return pulses % n != n - 1 or n == 1 or not self.cycling
             case Mode.SQUARE_WAVE:
                 return pulses % n < (n + 1) // 2 or not self.cycling
-            case Mode.SOFTWARE_STROBE | Mode.HARDWARE_STROBE:
+            case _:
                 # GATE may stop CE at 0, but "has no effect on OUT": the strobe ends with CLK.
                 return pulses != n or pulses_in(now_ns - self.start_ns) != n
 
@@ -336,7 +337,7 @@ class Counter:
             case Access.WORD if self.write_msb:
                 self.write_msb = False
                 self.cr = value << 8 | self.write_lsb
-            case Access.WORD:
+            case _:
                 self.write_msb = True
                 self.write_lsb = value
                 return
@@ -414,13 +415,10 @@ class Counter:
             self.status_latched = False
             return self.status
         count = self.ol if self.latched else self.count(now_ns)
-        if self.access is Access.WORD:
-            high, self.read_msb = self.read_msb, not self.read_msb
-            last = high
-        else:
-            high = self.access is Access.MSB
-            last = True
-        if last:
+        word = self.access is Access.WORD
+        high = self.read_msb if word else self.access is Access.MSB
+        self.read_msb = word and not high
+        if high or not word:  # the last byte
             self.latched = False
         return count >> 8 if high else count & 0xFF
 

@@ -555,6 +555,9 @@ def start(state: State, now_ns: int) -> None:
 
 def _encode(state: State) -> Mapping[str, object]:
     """QEMU's fields, on an `rtc_clock` that shows the guest's own time."""
+    if state.second_ns == NEVER and divider_runs(state):  # loaded from QEMU, and not yet moved
+        state = attrs.evolve(state)
+        start(state, 0)
     base_s = shown(state).epoch_s
     shift_ns = base_s * NS_PER_S - (update_ends_ns(state) - NS_PER_S)
 

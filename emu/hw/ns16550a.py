@@ -78,6 +78,8 @@ CRYSTAL_HZ = 1_843_200
 FIFO_CHARACTERS = 16
 TIMEOUT_CHARACTERS = 4  # §8.11
 TRIGGER_CHARACTERS = (1, 4, 8, 14)  # by FCR bits 6-7, §8.5
+LONGEST_BITS = 12  # start, 8 data, parity, 2 stop
+LONGEST_CHARACTER_NS = LONGEST_BITS * 16 * 0xFFFF * NS_PER_S // CRYSTAL_HZ
 
 IER_ERBFI = 1 << 0  # received data available, and character timeout
 IER_ETBEI = 1 << 1  # THR empty
@@ -190,13 +192,20 @@ class State:
     receiver: bytes = blob(most=16, doc="characters received and not read; one at most in RBR")
     receiver_errors: bytes = blob(most=16, doc="PE, FE, BI of each, as far as not in LSR yet")
     line_errors: int = reg(bits=5, doc="LSR bits 1-4: OE, PE, FE, BI, not yet read")
-    fifo_timeout_ns: int = instant(doc="when 4 character times without traffic are over")
+    fifo_timeout_ns: int = instant(
+        within_ns=TIMEOUT_CHARACTERS * LONGEST_CHARACTER_NS,
+        doc="when 4 character times without traffic are over",
+    )
     timeout_pending: bool = flag(doc="they were over, and RBR has not been read since")
     transmitter: bytes = blob(most=16, doc="characters in the XMIT FIFO; one at most in THR")
     thre_pending: bool = flag(doc="the latch of the THR empty interrupt")
     tsr: int = reg(bits=8, doc="the character being shifted out")
-    tsr_done_ns: int = instant(doc="when its last stop bit is over; none: TSR is empty")
-    break_ns: int = instant(doc="when a break in loopback has lasted for a character")
+    tsr_done_ns: int = instant(
+        within_ns=LONGEST_CHARACTER_NS, doc="when its last stop bit is over; none: TSR is empty"
+    )
+    break_ns: int = instant(
+        within_ns=LONGEST_CHARACTER_NS, doc="when a break in loopback has lasted for a character"
+    )
 
     # --- what follows from it -------------------------------------------------------------
 

@@ -21,8 +21,9 @@ leaves GATE 2 as the 8254's part of the stream has it, and neither has to come f
 
 Not modelled: sound; parity and channel errors, and the NMI that they would make.
 
-Source: IBM PC/AT Technical Reference (6280070), section 1, "System Board": "I/O port (hex 61)"
-and "Refresh"; QEMU's section `pcspk`, whose dummy_refresh_clock has no use here.
+Sources: IBM Personal Computer AT Technical Reference, the system board's I/O addresses, and the
+BIOS listing, which names the bits of PORT_B.  QEMU's section `pcspk` has the speaker's bit; its
+dummy_refresh_clock, which follows reads, has no use here.
 """
 
 from __future__ import annotations

@@ -23,11 +23,11 @@ from emu.errors import HostError, StreamError
 from emu.memory import PAGE_BYTES, ZERO_PAGE, page_hash
 from emu.savevm import description
 from emu.savevm.description import Key, name_of
+from emu.savevm.ram import FULL_BYTES, PageReader
 from emu.savevm.ram import IDSTR as RAM
-from emu.savevm.ram import PageReader
 from emu.savevm.sections import FOOTER_BYTES, Dialect, Foreign, Frame, Kind, Reader
 from emu.savevm.stream import Stream, from_bytes, open_file
-from emu.savevm.vmstate import Saved, Values
+from emu.savevm.vmstate import Saved, Values, check_instants
 
 Schemas = Mapping[str, Saved[Any]]  # by the idstr of each of its sections
 
@@ -121,15 +121,15 @@ class RamContents:
                 if fill:
                     ram.hashes[number], ram.fills[number] = digest, fill
 
-    def page(self, f: Stream, block: str, number: int) -> None:
+    def full(self, block: str, first: int, data: bytes, offset: int) -> None:
         ram = self.by_name[block]
-        ram.sent[number] = 1
-        ram.forget(number)
-        offset = f.ftell()
-        data = f.get_buffer(PAGE_BYTES)
-        ram.places[number] = offset
-        if data != ZERO_PAGE:
-            ram.hashes[number] = page_hash(data)
+        for index in range(len(data) // PAGE_BYTES):
+            number, page = first + index, data[index * PAGE_BYTES : (index + 1) * PAGE_BYTES]
+            ram.sent[number] = 1
+            ram.forget(number)
+            ram.places[number] = offset + index * FULL_BYTES
+            if page != ZERO_PAGE:
+                ram.hashes[number] = page_hash(page)
 
 
 @attrs.define(eq=False)
@@ -160,8 +160,9 @@ class Contents:
 
     def states(self) -> Iterator[tuple[Chip, Any]]:
         """The State of every chip that is known."""
-        for chip in self.chips.values():
-            yield chip, chip.state(self.reader.dialect)
+        states = [(chip, chip.state(self.reader.dialect)) for chip in self.chips.values()]
+        check_instants((name_of(chip.parts[0].key), state) for chip, state in states)
+        yield from states
 
 
 # ==== reading =============================================================================

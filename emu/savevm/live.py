@@ -14,6 +14,7 @@ what would be made up for it when the save is read, or ExportError names it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -34,11 +35,13 @@ from emu.savevm.registry import (
     SaveLiveState,
     SaveState,
 )
-from emu.savevm.sections import OURS, Dialect, Foreign, Kind, Writer
+from emu.savevm.sections import Dialect, Foreign, Kind, Writer
 from emu.savevm.stream import Stream, from_bytes, open_ops
 from emu.savevm.vmstate import Section, Values, dump
 
 R = TypeVar("R")
+
+INDEX = re.compile(r"\[\d+\]")  # of an element, in the dotted name of a field
 
 
 @attrs.define(eq=False)
@@ -160,32 +163,47 @@ class Saving:
                 pass
             elif isinstance(entry, Handlers):
                 raise ExportError("QEMU has no such section", section=name_of(entry.key))
-            elif idstr.startswith(OURS) and isinstance(entry, Declared):
-                self._check_default(entry)
+            elif isinstance(entry, Declared) and not self.foreign.has_section(entry.key):
+                self._check_made_up(entry)
             else:
                 yield entry
 
-    def _check_default(self, entry: Declared) -> None:
+    def _check_made_up(self, entry: Declared) -> None:
         """ExportError where *entry* holds something that a reader without it would not guess."""
         card, saved = entry.card, entry.saved
         known = {
             section.idstr: _values_of(section, card.state)
             for section in saved.sections
-            if not section.idstr.startswith(OURS)
+            if self.foreign.has_section((section.idstr, entry.key[1]))
         }
         f = from_bytes(b"")
         f.section = name_of(entry.key)
-        guessed = saved.decode(f, known) if known else saved.state()
-        expected = _values_of(entry.section, guessed)
-        for field, found in _values_of(entry.section, card.state).items():
-            if found != expected[field]:
+        guessed = saved.decode(f, known) if known else self.foreign.make_up(saved)
+        held, expected = _values_of(entry.section, card.state), _values_of(entry.section, guessed)
+        lost = self.foreign.lost.get(entry.key[0], ())
+        for field, mine, theirs in _differences("", held, expected):
+            if INDEX.sub("", field) not in lost:
                 raise ExportError(
                     "QEMU has no place for what this holds",
                     section=name_of(entry.key),
                     field=field,
-                    found=repr(found),
-                    expected=repr(expected[field]),
+                    found=repr(mine),
+                    expected=repr(theirs),
                 )
+
+
+def _differences(name: str, mine: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The values that differ, with their dotted names."""
+    match mine, theirs:
+        case dict(), dict():
+            for each, value in mine.items():
+                inner = f"{name}.{each}" if name else each
+                yield from _differences(inner, value, theirs[each])
+        case list(), list() if len(mine) == len(theirs):
+            for index, value in enumerate(mine):
+                yield from _differences(f"{name}[{index}]", value, theirs[index])
+        case _ if mine != theirs:
+            yield name, mine, theirs
 
 
 def _values_of(section: Section, state: Any) -> Values:

@@ -32,7 +32,7 @@ from typing import Protocol
 import attrs
 
 from emu.errors import StreamError
-from emu.memory import PAGE_BYTES, RAM_MOST, ZERO_PAGE, Ram, page_hash
+from emu.memory import PAGE_BYTES, RAM_MOST, ZERO_PAGE, Block, Ram, page_hash
 from emu.savevm.description import name_of
 from emu.savevm.registry import Registry
 from emu.savevm.sections import Dialect, Foreign
@@ -50,7 +50,9 @@ FLAGS = PAGE_BYTES - 1
 
 BLOCKS_MOST = 64  # of any machine: pc of QEMU has seven
 ALL_BLOCKS_MOST = 2 * RAM_MOST
-UNIFORM_BYTES = 9  # what a page of one repeated byte takes in the stream
+WORD_BYTES = 8
+UNIFORM_BYTES = WORD_BYTES + 1  # what a page of one repeated byte takes in the stream
+FULL_BYTES = WORD_BYTES + PAGE_BYTES  # and any other
 
 PART_BYTES = 1 << 20  # so much is sent in a PART, about
 SCAN_PAGES = 2048  # and so many pages looked through for changes
@@ -82,8 +84,10 @@ class Pages(Protocol):
     def uniform(self, block: str, first: int, count: int, fill: int) -> None:
         """*count* pages from *first* on, all their bytes *fill*."""
 
-    def page(self, f: Stream, block: str, number: int) -> None:
-        """A page whose bytes are the next in the stream: read them."""
+    def full(self, block: str, first: int, data: bytes, offset: int) -> None:
+        """Whole pages from *first* on; the first is at *offset* in the stream, and each of the
+        others FULL_BYTES after the one before.
+        """
 
 
 def read_blocks(f: Stream, version: int) -> dict[str, int]:
@@ -151,15 +155,36 @@ class PageReader:
             )
         number = offset // PAGE_BYTES
         if flag == PAGE:
-            self.pages.page(f, block, number)
-            return
+            self._read_full(f, block, number)
+        else:
+            self._read_uniform(f, block, number)
+
+    def _read_full(self, f: Stream, block: str, first: int) -> None:
+        """Read a page, and with it the pages that follow it in the buffer as well as in RAM."""
+        left = (self.sizes or {})[block] // PAGE_BYTES - first
+        most = max(1, min((f.buffered + WORD_BYTES) // FULL_BYTES, left))
+        ahead = f.peek_buffer(most * FULL_BYTES - WORD_BYTES)
+        count = 1
+        while count < most:
+            word = ahead[count * FULL_BYTES - WORD_BYTES : count * FULL_BYTES]
+            if word != struct.pack(">Q", (first + count) * PAGE_BYTES | PAGE | CONTINUE):
+                break
+            count += 1
+        offset = f.ftell()
+        data = f.get_buffer(count * FULL_BYTES - WORD_BYTES)
+        starts = range(0, len(data), FULL_BYTES)
+        data = b"".join([data[start : start + PAGE_BYTES] for start in starts])
+        self.pages.full(block, first, data, offset)
+
+    def _read_uniform(self, f: Stream, block: str, number: int) -> None:
+        size = (self.sizes or {})[block]
         fill = f.get_byte()
         count = 1
         # Uniform pages come in long runs.  Guess that the run goes on, by more each time.
         while True:
             self.pages.uniform(block, number, count, fill)
             number += count
-            left = sizes[block] // PAGE_BYTES - number
+            left = size // PAGE_BYTES - number
             count = min(8 * count, left, f.buffered // UNIFORM_BYTES)
             run = uniform_run(number, count, fill)
             if not count or f.peek_buffer(len(run)) != run:
@@ -177,17 +202,25 @@ class RamParts:
     rams: Sequence[Ram]
 
     def begin_save(self, dialect: Dialect, foreign: Foreign, *, live: bool) -> RamSaving:
-        names = {ram.name: ram.name for ram in self.rams}
+        rams = _blocks(self.rams, dialect, foreign)
+        names = {ram.name: ram.name for ram in rams}
         if dialect is not Dialect.EMU and foreign.blocks:
             names = {ours: theirs for theirs, ours in foreign.blocks.items() if ours is not None}
-        sent = [(names[ram.name], ram) for ram in self.rams if ram.name in names]
+        sent = [(names[ram.name], ram) for ram in rams if ram.name in names]
         return RamSaving(sent, any_fill=dialect is Dialect.EMU, live=live)
 
     def begin_load(self, dialect: Dialect, foreign: Foreign) -> RamLoading:
-        return RamLoading(self.rams, dialect, foreign)
+        return RamLoading(_blocks(self.rams, dialect, foreign), dialect, foreign)
 
     def digest(self) -> bytes:
         return tree_digest({ram.name: (ram.size, ram.hashes()) for ram in self.rams})
+
+
+def _blocks(rams: Sequence[Ram], dialect: Dialect, foreign: Foreign) -> Sequence[Block]:
+    """What is saved and loaded for *rams* in *dialect*."""
+    if dialect is Dialect.EMU:
+        return rams
+    return [foreign.in_place_of.get(ram.name, ram) for ram in rams]
 
 
 def register_ram(registry: Registry, *rams: Ram) -> None:
@@ -195,14 +228,14 @@ def register_ram(registry: Registry, *rams: Ram) -> None:
     registry.register_parts(IDSTR, VERSION, RamParts(rams))
 
 
-Segment = tuple[str, Ram, range, bool]  # name in the stream, RAM, pages, they are known to be zero
+Segment = tuple[str, Block, range, bool]  # name in the stream, RAM, pages, known to be zero
 
 
 @attrs.define(eq=False)
 class RamSaving:
     """One save of RAM; called with each stage."""
 
-    rams: Sequence[tuple[str, Ram]]  # by their name in the stream
+    rams: Sequence[tuple[str, Block]]  # by their name in the stream
     any_fill: bool
     live: bool
     _todo: deque[Segment] = attrs.field(init=False, factory=deque)
@@ -262,7 +295,6 @@ class RamSaving:
             some = pages[: -(-left // UNIFORM_BYTES)] if zero else pages[:BATCH_PAGES]
             if zero:
                 data, used = self._uniform(name, some, 0), UNIFORM_BYTES * len(some)
-                self._forget(name, some)
             else:
                 data, some, used = self._contents(name, ram, some, left)
             f.put_buffer(data)
@@ -278,7 +310,7 @@ class RamSaving:
         head = self._word(name, pages.start, ZERO) + bytes([fill])
         return head + uniform_run(pages.start + 1, len(pages) - 1, fill)
 
-    def _contents(self, name: str, ram: Ram, pages: range, left: int) -> tuple[bytes, range, int]:
+    def _contents(self, name: str, ram: Block, pages: range, left: int) -> tuple[bytes, range, int]:
         """The bytes of *pages* or of the first of them, which these are, what they count."""
         contents = ram.read(pages.start * PAGE_BYTES, len(pages) * PAGE_BYTES)
         pieces: list[bytes] = []
@@ -288,7 +320,7 @@ class RamSaving:
             fill = self._fill_of(page)
             if fill is None:
                 pieces += (self._word(name, number, PAGE), page)
-                used += 8 + PAGE_BYTES
+                used += FULL_BYTES
             else:
                 pieces.append(self._uniform(name, range(number, number + 1), fill))
                 used += UNIFORM_BYTES
@@ -324,13 +356,6 @@ class RamSaving:
         else:
             self._sent[name][number] = page_hash(page)
 
-    def _forget(self, name: str, pages: range) -> None:
-        """*pages* have been sent as zero."""
-        sent = self._sent[name]
-        if sent:
-            for number in pages:
-                sent.pop(number, None)
-
     def _look_for_changes(self, most: int | None) -> None:
         """Look through *most* pages, or all, for those that are not as they were sent."""
         if not self._scan:
@@ -347,7 +372,7 @@ class RamSaving:
                 self._todo.append((name, ram, range(number, number + 1), False))
                 self._unchanged = False
 
-    def _changed(self, name: str, ram: Ram, pages: range, *, zero: bool) -> Iterator[int]:
+    def _changed(self, name: str, ram: Block, pages: range, *, zero: bool) -> Iterator[int]:
         sent = self._sent[name]
         if zero:
             yield from (number for number in sorted(sent) if number in pages)
@@ -367,7 +392,7 @@ NEVER_SENT, SENT_ZERO, SENT = 0, 1, 2
 class RamLoading:
     """One load of RAM, into a second mapping of each block."""
 
-    rams: Sequence[Ram]
+    rams: Sequence[Block]
     dialect: Dialect
     foreign: Foreign
     _reader: PageReader = attrs.field(init=False)
@@ -410,7 +435,7 @@ class RamLoading:
 
     def blocks(self, f: Stream, sizes: Mapping[str, int]) -> None:
         ours = {ram.name: ram for ram in self.rams}
-        found: dict[str, Ram] = {}
+        found: dict[str, Block] = {}
         for name, size in sizes.items():
             counterpart = self._ours(name)
             if counterpart is None:
@@ -440,12 +465,12 @@ class RamLoading:
             new.write(first * PAGE_BYTES, bytes([fill]) * (count * PAGE_BYTES))
         sent[first : first + count] = bytes([SENT if fill else SENT_ZERO]) * count
 
-    def page(self, f: Stream, block: str, number: int) -> None:
-        data = f.get_buffer(PAGE_BYTES)
+    def full(self, block: str, first: int, data: bytes, offset: int) -> None:  # noqa: ARG002
         new = self._new.get(block)
         if new is not None:
-            new.write(number * PAGE_BYTES, data)
-            self._sent[block][number] = SENT
+            new.write(first * PAGE_BYTES, data)
+            count = len(data) // PAGE_BYTES
+            self._sent[block][first : first + count] = bytes([SENT]) * count
 
     def _ours(self, name: str) -> str | None:
         """Our name of the block that the stream calls *name*; None: it is dropped."""

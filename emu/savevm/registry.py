@@ -19,15 +19,16 @@ the place of the first when everything else is known to be good.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, Protocol
 
 import attrs
 
 from emu.errors import ConfigError, EmuError, StreamError
 from emu.savevm.description import Key, name_of
-from emu.savevm.sections import OURS, Dialect, Foreign
+from emu.savevm.sections import Dialect, Foreign
 from emu.savevm.stream import Stream, from_bytes, to_bytes
-from emu.savevm.vmstate import Saved, Section, Values, dump
+from emu.savevm.vmstate import Saved, Section, Values, check_instants, dump
 
 SaveState = Callable[[Stream], None]
 LoadState = Callable[[Stream, int], None]
@@ -256,6 +257,7 @@ class Loading:
     _parts: dict[Key, PartsLoading] = attrs.field(init=False, factory=dict)
     _states: list[tuple[Card, Any]] = attrs.field(init=False, factory=list)
     _before: list[tuple[Handlers, bytes]] | None = attrs.field(init=False, default=None)
+    _states_before: list[tuple[Card, Any]] = attrs.field(init=False, factory=list)
 
     def entry(self, f: Stream, key: Key, version: int) -> Entry:
         """The entry that a section of the stream is for; StreamError where there is none."""
@@ -317,23 +319,29 @@ class Loading:
                 missing = staged and key not in self._parts
             else:
                 missing = self._handler_missing(entry, staged=staged)
-            if missing and not self._may_be_missing(key[0]):
+            if missing and not self._may_be_missing(entry):
                 raise StreamError("the section is missing", section=name_of(key))
         for parts in self._parts.values():
             parts.check()
+        decoded: list[tuple[str, Any]] = []
         for card in self.registry.cards:
-            mine = [
-                (key, entry)
-                for key, entry in self.registry.entries.items()
-                if isinstance(entry, Declared) and entry.card is card and key in self._values
+            entries = [
+                entry
+                for entry in self.registry.entries.values()
+                if isinstance(entry, Declared) and entry.card is card
             ]
+            mine = [entry.key for entry in entries if entry.key in self._values]
+            saved = entries[0].saved
             if mine:
-                first, entry = mine[0]
                 f = from_bytes(b"")
-                f.fseek(self._offsets[first])
-                f.section = name_of(first)
-                found = {key[0]: self._values[key] for key, _ in mine}
-                self._states.append((card, entry.saved.decode(f, found)))
+                f.fseek(self._offsets[mine[0]])
+                f.section = name_of(mine[0])
+                found = {key[0]: self._values[key] for key in mine}
+                decoded.append((name_of(mine[0]), saved.decode(f, found)))
+                self._states.append((card, decoded[-1][1]))
+            elif not any(self._stays(entry.key[0]) for entry in entries):
+                self._states.append((card, self.foreign.make_up(saved)))
+        check_instants(decoded)
 
     def _handler_missing(self, entry: Handlers, *, staged: bool) -> bool:
         whole, in_stages = entry.save_state, entry.save_live_state
@@ -341,10 +349,15 @@ class Loading:
             staged and in_stages is not None and (entry.key, True) not in self._handled
         )
 
-    def _may_be_missing(self, idstr: str) -> bool:
-        return self.dialect is not Dialect.EMU and (
-            idstr.startswith(OURS) or idstr in self.foreign.optional
-        )
+    def _may_be_missing(self, entry: Entry) -> bool:
+        if self.dialect is Dialect.EMU:
+            return False
+        made_up = isinstance(entry, Declared) and not self.foreign.has_section(entry.key)
+        return made_up or self._stays(entry.key[0])
+
+    def _stays(self, idstr: str) -> bool:
+        """A card whose section is missing stays as it is."""
+        return idstr in self.foreign.optional or idstr in self.foreign.dropped
 
     def commit(self) -> None:
         """Phases 2 and 3: adopt RAM and every State, then let every chip settle."""
@@ -356,11 +369,19 @@ class Loading:
             card.settle()
 
     def roll_back(self) -> None:
-        """Give the handlers that may have acted what they had before."""
+        """Give the handlers that may have acted what they had before, and the cards too.
+
+        A line that a handler has driven may have been an interrupt's, and that is remembered.
+        """
         for parts in self._parts.values():
             parts.discard()
         for entry, data in self._before or []:
             entry.load_state(from_bytes(data), entry.version_id)
+        if any(card.state != state for card, state in self._states_before):
+            for card, state in self._states_before:
+                card.state = state
+            for card, _ in self._states_before:
+                card.settle()
 
     def _keep_handlers(self) -> None:
         """Save every handler's section before the first of them acts."""
@@ -371,6 +392,8 @@ class Loading:
                 if isinstance(entry, Handlers)
                 for data in _all_of(entry)
             ]
+            if self._before:
+                self._states_before = [(card, deepcopy(card.state)) for card in self.registry.cards]
 
 
 def _check_at_end(f: Stream) -> None:

@@ -23,15 +23,18 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
 from emu.errors import StreamError
+from emu.memory import Block
 from emu.savevm import description
 from emu.savevm.description import Key, Row, name_of
 from emu.savevm.stream import Stream
-from emu.savevm.vmstate import SUBSECTION, Section
+from emu.savevm.vmstate import SUBSECTION, Saved, Section
+
+S = TypeVar("S")
 
 MAGIC = 0x5145_564D  # 'QEVM'
 VERSION = 3
@@ -84,7 +87,30 @@ class Foreign:
     """Sections that may be missing, beside those that QEMU has not: they stay as they are."""
 
     dropped: Collection[str] = ()
-    """Sections that a save for QEMU leaves out whatever they hold."""
+    """Sections that a save for QEMU leaves out whatever they hold, and a load leaves alone."""
+
+    has: Collection[Key] | None = None
+    """The sections that QEMU's machine has; None: all but those whose names begin as ours do."""
+
+    made_up: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    """Fields of States that QEMU has no section for, by idstr: what they hold in its machine, if
+    it is not what they hold at power-on.  A save for QEMU is refused where they hold something
+    else, and a load makes them hold that."""
+
+    lost: Mapping[str, Collection[str]] = attrs.field(factory=dict)
+    """Fields of our sections that QEMU's machine can do without, by idstr and dotted name: a save
+    for QEMU leaves them out whatever they hold."""
+
+    in_place_of: Mapping[str, Block] = attrs.field(factory=dict)
+    """What is saved and loaded in place of blocks of RAM, by our names of them."""
+
+    def has_section(self, key: Key) -> bool:
+        return not key[0].startswith(OURS) if self.has is None else key in self.has
+
+    def make_up(self, saved: Saved[S]) -> S:
+        """The State of a card that QEMU's machine has not."""
+        held = [self.made_up.get(section.idstr, {}) for section in saved.sections]
+        return saved.state(**{name: value for fields in held for name, value in fields.items()})
 
 
 @attrs.frozen

@@ -21,6 +21,7 @@ import attrs
 from emu.errors import HostError, StreamError
 
 BUFFER_BYTES = 32_768  # IO_BUF_SIZE of 2008
+READ_BYTES = 8 * BUFFER_BYTES  # at a time: RAM is most of a save
 
 PutBuffer = Callable[[bytes, int], None]  # data, position in the file
 GetBuffer = Callable[[int, int], bytes]  # position, the most bytes wanted; b"" at the end
@@ -223,7 +224,7 @@ class Stream:
             self._crc_index -= self._index
             self._index = 0
         end = self._offset + len(self._buffer)
-        data = self._get_buffer(end, BUFFER_BYTES)
+        data = self._get_buffer(end, READ_BYTES)
         self._buffer += data
         return bool(data)
 

@@ -6,7 +6,8 @@ fields are made by the functions of the first half of this file:
     reg(bits=8)     an unsigned register         flag()          true or false
     signed(bits=64) a signed number              choice(Enum)    one of an enumeration
     instant()       a deadline on the clock      blob(most=64)   up to so many bytes
-    array(3, 8)     several registers            text(most=64)   a string
+    past()          an instant that has been     text(most=64)   a string
+    array(3, 8)     several registers            now()           the clock itself
     records(S, 3)   several States in one        record(S)       a State in a State
 
 That declaration says the width, the power-up value and the meaning of each field, and it is
@@ -31,12 +32,12 @@ This is QEMU's VMStateField with Python's own record type in place of offsetof
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
-from emu.clock import NEVER
+from emu.clock import NEVER, NS_PER_S
 from emu.errors import StreamError
 from emu.savevm.stream import Stream, to_bytes
 
@@ -44,6 +45,8 @@ S = TypeVar("S")
 Values = dict[str, Any]
 
 SUBSECTION = 0x05  # the byte that begins one
+NOW_BITS = 61  # of a clock that is saved: whatever a card adds to it is still less than NEVER
+A_YEAR_NS = 366 * 86_400 * NS_PER_S
 
 
 class UnfitError(ValueError):
@@ -382,7 +385,7 @@ def reg(*, bits: int, reset: int = 0, doc: str, since: int = 1) -> Any:
     return _field(reset, Unsigned(_bytes_for(bits)), fits, doc, since, most=(1 << bits) - 1)
 
 
-def signed(*, bits: int, reset: int = 0, doc: str, since: int = 1) -> Any:
+def signed(*, bits: int, reset: int = 0, doc: str, since: int = 1, **metadata: Any) -> Any:
     """A signed number, *bits* wide."""
     most = (1 << bits - 1) - 1
 
@@ -390,17 +393,38 @@ def signed(*, bits: int, reset: int = 0, doc: str, since: int = 1) -> Any:
         if not -most - 1 <= value <= most:
             raise UnfitError(field.name, f" = {value} does not fit in {bits} bits, signed")
 
-    return _field(reset, Signed(_bytes_for(bits)), fits, doc, since, most=most)
+    return _field(reset, Signed(_bytes_for(bits)), fits, doc, since, most=most, **metadata)
 
 
-def instant(*, doc: str, since: int = 1) -> Any:
-    """A deadline in virtual nanoseconds; `emu.clock.NEVER` where there is none."""
+def instant(*, within_ns: int = A_YEAR_NS, doc: str, since: int = 1) -> Any:
+    """A deadline in virtual nanoseconds; `emu.clock.NEVER` where there is none.
+
+    A save in which it is more than *within_ns* after the clock is refused (`check_instants`).
+    """
 
     def fits(_: object, field: attrs.Attribute[int], value: int) -> None:
         if not 0 <= value <= NEVER:
             raise UnfitError(field.name, f" = {value} is not an instant")
 
-    return _field(NEVER, Instant(), fits, doc, since, most=NEVER - 1)
+    return _field(NEVER, Instant(), fits, doc, since, most=NEVER - 1, within_ns=within_ns)
+
+
+def past(*, doc: str, since: int = 1) -> Any:
+    """An instant that has been, in virtual nanoseconds; one before power-on is negative.
+
+    It may be a little after the clock of its save, as QEMU takes some things for earlier.
+    """
+    return signed(bits=63, doc=doc, since=since, within_ns=NS_PER_S)
+
+
+def now(*, doc: str) -> Any:
+    """The clock, in virtual nanoseconds: what the instants of the same save are compared with."""
+
+    def fits(_: object, field: attrs.Attribute[int], value: int) -> None:
+        if not 0 <= value < 1 << NOW_BITS:
+            raise UnfitError(field.name, f" = {value} is not a time")
+
+    return _field(0, Unsigned(8), fits, doc, 1, most=(1 << NOW_BITS) - 1, is_now=True)
 
 
 def flag(*, reset: bool = False, doc: str, since: int = 1) -> Any:
@@ -659,6 +683,43 @@ class Saved(Generic[S]):
             return decode(found)
         except UnfitError as error:
             raise _unfit(f, error) from None
+
+
+def check_instants(states: Iterable[tuple[str, Any]]) -> None:
+    """StreamError where an instant is so far off that no card can have set it.
+
+    *states* are all of one save, each with the name of its section.  One made up by somebody
+    could otherwise take the clock to any time, or keep a guest waiting for years.
+    """
+    fields = [(section, *found) for section, state in states for found in _walk("", state)]
+    now_ns = next((value for *_, field, value in fields if field.metadata.get("is_now")), None)
+    if now_ns is None:
+        return
+    for section, name, field, value in fields:
+        within_ns = field.metadata.get("within_ns")
+        if within_ns is None or value == NEVER:
+            continue
+        least, most = -1 << NOW_BITS, now_ns + within_ns
+        if not least <= value <= most:
+            raise StreamError(
+                "an instant too far off",
+                section=section,
+                field=name,
+                found=value,
+                expected=f"{most} at most" if value > most else f"{least} at least",
+            )
+
+
+def _walk(outer: str, state: Any) -> Iterator[tuple[str, attrs.Attribute[Any], Any]]:
+    """Every field in *state* and in the States in it: its name, its declaration, its value."""
+    for field in attrs.fields(type(state)):
+        name, value = f"{outer}{field.name}", getattr(state, field.name)
+        yield name, field, value
+        if attrs.has(type(value)):
+            yield from _walk(f"{name}.", value)
+        elif isinstance(value, list) and value and attrs.has(type(value[0])):
+            for index, each in enumerate(value):
+                yield from _walk(f"{name}[{index}].", each)
 
 
 def _unfit(f: Stream, error: UnfitError) -> StreamError:

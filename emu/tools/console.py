@@ -1,10 +1,10 @@
 """The person's side of a run: the terminal's commands, signals, pacing.
 
-    Ctrl-A X   leave            SIGTERM, SIGINT   save where a file was named for it, and leave
-    Ctrl-A S   save, go on      SIGUSR1           save where a file was named for it, and go on
-    Ctrl-A H   help
+    Ctrl-A X   leave            SIGTERM, SIGINT, SIGHUP   leave, and save where --save says so
+    Ctrl-A S   save, go on      SIGUSR1                   save where --save says, and go on
+    Ctrl-A H   help             a second signal           leave at once, and save nothing
 
-Ctrl-A works where standard input is a terminal.  A signal is heeded between two slices of the run.
+Ctrl-A works where standard input is a terminal; Ctrl-C is then a key of the guest's, not SIGINT.
 """
 
 from __future__ import annotations
@@ -18,80 +18,104 @@ from types import FrameType
 import attrs
 
 from emu.errors import EmuError
-from emu.host.ends import HostEnd
 from emu.host.terminal import HELP, Command, Terminal
 from emu.machine import Machine
-from emu.tools.pacing import Pacer
+from emu.tools.pacing import Pace, Pacer
 
 DEFAULT_SAVE = "machine.emu"
+BY_SIGNAL = 128  # added to the signal's number it is an exit status, as shells have it
+
+Handler = Callable[[int, FrameType | None], None]
 
 
 @attrs.define(eq=False)
 class Console:
-    """Sits in front of a running machine (`emu.machine.Front`)."""
+    """Sits in front of *vm* as it runs (`emu.machine.Front`)."""
 
-    end: HostEnd
+    vm: Machine
     save_to: str | None = None
-    paced: bool = False
+    pace: Pace = Pace.AUTO
     signal_number: int | None = attrs.field(init=False, default=None)  # the one that ended the run
     left: bool = attrs.field(init=False, default=False)  # Ctrl-A X
     _save_asked: bool = attrs.field(init=False, default=False)
-    _pacer: Pacer = attrs.field(init=False)
+    _terminal: Terminal | None = attrs.field(init=False)
+    _pacer: Pacer = attrs.field(init=False, factory=Pacer)
 
     def __attrs_post_init__(self) -> None:
-        self._pacer = Pacer(self.end)
+        terminals = [end for end in self.vm.ends if isinstance(end, Terminal)]
+        self._terminal = terminals[0] if terminals else None
 
-    def say(self, line: str) -> None:
-        """A line for the user, on standard error, whatever mode the terminal is in."""
-        if isinstance(self.end, Terminal):
-            for each in line.splitlines():
-                self.end.say(each)
-        else:
-            print(line, file=sys.stderr, flush=True)
+    @property
+    def has_person(self) -> bool:
+        """Somebody sits at a terminal, and would like to be told what happens."""
+        return self._terminal is not None and self._terminal.has_person
+
+    def say(self, text: str) -> None:
+        """Lines for the user, on standard error, whatever mode the terminal is in."""
+        for line in text.splitlines():
+            if self._terminal is not None:
+                self._terminal.say(line)
+            else:
+                with contextlib.suppress(OSError):  # nobody there to be told
+                    print(line, file=sys.stderr, flush=True)
 
     def attend(self, vm: Machine) -> None:
         """Between two slices: commands, signals, the pace."""
-        if isinstance(self.end, Terminal):
-            self.end.read(0)  # so that keys are looked at while the guest takes none
-            for command in self.end.commands():
+        if self._terminal is not None:
+            self._terminal.read(0)  # so that keys are looked at while the guest takes none
+            for command in self._terminal.commands():
                 match command:
                     case Command.LEAVE:
                         self.left = True
                         vm.stop()
                     case Command.SAVE:
-                        self._save(vm, self.save_to or DEFAULT_SAVE)
+                        self._save(self.save_to or DEFAULT_SAVE)
                     case Command.HELP:
                         self.say(HELP)
         if self._save_asked:
             self._save_asked = False
-            if self.save_to is not None:
-                self._save(vm, self.save_to)
-        if self.signal_number is not None:
-            vm.stop()
-        if self.paced:
+            if self.save_to is None:
+                self.say("emu: SIGUSR1, but no --save says where to")
+            else:
+                self._save(self.save_to)
+        if self._is_paced():
             self._pacer.pace(vm.clock.now_ns)
 
-    def _save(self, vm: Machine, path: str) -> None:
+    def _is_paced(self) -> bool:
+        match self.pace:
+            case Pace.AUTO:
+                return not self.vm.serial.end.at_end
+            case Pace.ON:
+                return True
+            case Pace.OFF:
+                return False
+
+    def _save(self, path: str) -> None:
+        """Save in the middle of a run, which a full disk need not end."""
         try:
-            vm.save(path)
+            self.vm.save(path)
         except EmuError as error:
             self.say(f"emu: {error}")
         else:
-            self.say(f"emu: saved to {path} at {vm.clock.now_ns} ns")
+            self.say_saved(path)
+
+    def say_saved(self, path: str) -> None:
+        self.say(f"emu: saved to {path} at {self.vm.clock.now_ns} ns")
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """Heed signals while the run lasts."""
+        """Heed signals while the run, and the save after it, lasts."""
 
         def leave(number: int, _frame: FrameType | None) -> None:
-            if self.signal_number is not None:  # asked twice: do not wait for the guest
-                raise KeyboardInterrupt
+            if self.signal_number is not None:  # asked twice: wait for nothing
+                raise SystemExit(BY_SIGNAL + number)
             self.signal_number = number
+            self.vm.stop()
 
         def save(_number: int, _frame: FrameType | None) -> None:
             self._save_asked = True
 
-        handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
+        handlers: dict[signal.Signals, Handler] = {
             signal.SIGTERM: leave,
             signal.SIGINT: leave,
             signal.SIGHUP: leave,

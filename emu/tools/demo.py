@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from emu.errors import HostError
@@ -18,20 +20,20 @@ STEPS = (
 )
 
 
-def demonstrate() -> None:
-    """Run each step as a command of its own, and show it as a user would type it."""
+def demonstrate(show: Callable[[str], None]) -> None:
+    """Run each step as a process of its own, and *show* it as a user would see it."""
     with tempfile.TemporaryDirectory(prefix="emu-demo-") as folder:
         for step in STEPS:
-            words = [f"'{word}'" if " " in word else word for word in step]
-            print(f"$ emu {' '.join(words)}", flush=True)
             process = subprocess.run(  # noqa: S603 - this very program, with fixed arguments
                 [sys.executable, "-m", "emu", *step],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 env=_environment(),
                 check=False,
             )
-            print(flush=True)
+            output = process.stdout.decode().replace("\r\n", "\n").removesuffix("\n")
+            show(f"$ emu {shlex.join(step)}\n{output}\n")
             if process.returncode:
                 raise HostError(f"emu {step[0]} ended with {process.returncode}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from emu import inputs, nameplate, timebase
+from emu import inputs, nameplate, qemu, timebase
 from emu.cpu import state as cpu_state
 from emu.errors import HostError
 from emu.hw import cable, fw_cfg, i8254, i8259, mc146818, ns16550a, port61, port92
@@ -38,19 +38,19 @@ SCHEMAS = schemas_of(
 def inspect(path: str) -> Report:
     """What is in the save at *path*, wrong checksums reported; StreamError where it cannot be read."""
     with _open(path) as file:
-        return save_inspect.inspect(file, SCHEMAS)
+        return save_inspect.inspect(file, SCHEMAS, qemu.FOREIGN)
 
 
 def verify(path: str) -> str:
     """The digest of the save at *path*, everything checked; StreamError where anything is wrong."""
     with _open(path) as file:
-        return save_inspect.verify(file, SCHEMAS)
+        return save_inspect.verify(file, SCHEMAS, qemu.FOREIGN)
 
 
 def diff(a: str, b: str) -> Differences:
     """How two saves differ."""
     with _open(a) as file_a, _open(b) as file_b:
-        return save_inspect.diff(file_a, file_b, SCHEMAS)
+        return save_inspect.diff(file_a, file_b, SCHEMAS, qemu.FOREIGN)
 
 
 def _open(path: str) -> BinaryIO:

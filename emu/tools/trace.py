@@ -1,8 +1,8 @@
-"""Watching a machine at work: a line for each thing that happens, with its time.
+r"""Watching a machine at work: a line for each thing that happens, with its time.
 
-    ports        every access: `      1234000 ns  IN   03fd  1  60`
-    interrupts   every delivery: its vector, where from, and what kind
-    inputs       everything that enters from outside
+    ports        each access:     `       1234000 ns  IN    03fd  1  60`       port, size, value
+    interrupts   each delivery:   `       1234000 ns  INT   08  hardware at 00007c4d`
+    inputs       what enters:     `       1234000 ns  FROM  serial  b'hello\r'`
 
 Watching changes nothing: the machine's time is virtual, and a line costs none of it.
 """
@@ -15,10 +15,10 @@ from collections.abc import Callable
 import attrs
 
 from emu.cpu.delivery import Event
+from emu.cpu.processor import PortAccess
 from emu.errors import ConfigError
 from emu.inputs import Input
 from emu.machine import Machine
-from emu.ports import Ports
 
 Say = Callable[[str], None]
 
@@ -31,10 +31,10 @@ class What(enum.Enum):
     INPUTS = "inputs"
 
 
-def parse(text: str) -> list[What]:
+def parse(text: str) -> set[What]:
     """What ``--trace`` names: one or more, with commas between them."""
     try:
-        return [What(name) for name in text.split(",")]
+        return {What(name) for name in text.split(",")}
     except ValueError:
         names = ", ".join(each.value for each in What)
         raise ConfigError(f"trace {text!r}: expected {names}, with commas between") from None
@@ -44,20 +44,20 @@ def parse(text: str) -> list[What]:
 class TracedPorts:
     """The machine's ports, with somebody looking on."""
 
-    ports: Ports
+    ports: PortAccess
     say: Say
 
     def read(self, port: int, size: int) -> int:
         value = self.ports.read(port, size)
-        self.say(f"IN   {port:04x}  {size}  {value:0{2 * size}x}")
+        self.say(f"IN    {port:04x}  {size}  {value:0{2 * size}x}")
         return value
 
     def write(self, port: int, value: int, size: int) -> None:
-        self.say(f"OUT  {port:04x}  {size}  {value:0{2 * size}x}")
+        self.say(f"OUT   {port:04x}  {size}  {value:0{2 * size}x}")
         self.ports.write(port, value, size)
 
 
-def install(vm: Machine, what: list[What], write: Say) -> None:
+def install(vm: Machine, what: set[What], write: Say) -> None:
     """Have *vm* tell *write*, line by line, of what happens from now on."""
     processor = vm.board.processor
 
@@ -67,16 +67,14 @@ def install(vm: Machine, what: list[What], write: Say) -> None:
     def delivered(event: Event) -> None:
         code = "" if event.error_code is None else f", error code {event.error_code:x}"
         kind = event.kind.name.lower().replace("_", " ")
-        say(f"INT  {event.vector:02x}  {kind} at {event.return_eip:08x}{code}")
+        say(f"INT   {event.vector:02x}  {kind} at {event.return_eip:08x}{code}")
 
     def entered(what: Input) -> None:
-        say(f"IN   {what.source.name.lower()}  {what.data!r}")
+        say(f"FROM  {what.source.name.lower()}  {what.data!r}")
 
-    for each in what:
-        match each:
-            case What.PORTS:
-                processor.ports = TracedPorts(vm.board.slot.ports, say)
-            case What.INTERRUPTS:
-                processor.on_delivery = delivered
-            case What.INPUTS:
-                vm.inputs.listeners.append(entered)
+    if What.PORTS in what:
+        processor.ports = TracedPorts(processor.ports, say)
+    if What.INTERRUPTS in what:
+        processor.on_delivery = delivered
+    if What.INPUTS in what:
+        vm.inputs.listeners.append(entered)

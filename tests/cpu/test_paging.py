@@ -12,13 +12,9 @@ from collections.abc import Iterator
 import attrs
 import pytest
 
+from emu.cpu.bits import CR0_PG, CR0_WP, CR4_PAE, CR4_PSE, EFER_NXE
 from emu.cpu.layout import Registers
 from emu.cpu.paging import (
-    CR0_PG,
-    CR0_WP,
-    CR4_PAE,
-    CR4_PSE,
-    EFER_NXE,
     ENTRY_A,
     ENTRY_D,
     ENTRY_NX,

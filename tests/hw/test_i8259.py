@@ -995,7 +995,7 @@ class TestSavedAndRestored:
 
     def storm(self, seed: int, *, migrate: bool) -> list[object]:
         """Do what a mad guest and mad cards might; *migrate* before every step or never."""
-        dice = random.Random(seed)  # noqa: S311 - not for secrets
+        dice = random.Random(seed)
         pic: PIC = Bench(plug_in)
         seen: list[object] = []
         for _ in range(400):
@@ -1143,7 +1143,7 @@ class TestQEMUsStreams:
     @pytest.mark.parametrize("seed", range(8))
     def test_any_stream_that_is_taken_can_be_run(self, seed: int) -> None:
         """However little its bytes agree with each other."""
-        dice = random.Random(seed)  # noqa: S311 - not for secrets
+        dice = random.Random(seed)
         most = [255, 255, 255, 255, 7, 255, 1, 1, 1, 3, 1, 1, 1, 1, 3, 255]
         pic = load_qemu(*(bytes(dice.randint(0, each) for each in most) for _ in range(2)))
 

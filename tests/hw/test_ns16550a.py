@@ -303,7 +303,7 @@ class TestRegisters:
 
     def test_any_byte_may_be_written_to_any_register_in_any_order(self, com: Com) -> None:
         """A guest can be wrong; it cannot crash the machine."""
-        chance = random.Random(16550)  # noqa: S311 - the same every time is the point
+        chance = random.Random(16550)
 
         for _ in range(3000):
             com.bench.outb(BASE + chance.randrange(8), chance.randrange(256))
@@ -1390,7 +1390,7 @@ class TestTheStream:
     @pytest.mark.parametrize("seed", range(20))
     def test_QEMU_accepts_every_state(self, seed: int) -> None:
         """Its rule: tsr_retry > 0 exactly while TEMT is clear; and a FIFO has its bounds."""
-        chance = random.Random(seed)  # noqa: S311 - the same every time is the point
+        chance = random.Random(seed)
         com = Com()
         com.open(fcr=FCR_FIFO_ENABLE * chance.randrange(2))
 

@@ -69,7 +69,8 @@ def test_with_a_zero_page_sent_in_full() -> None:
     ram = Ram("r", PAGE_BYTES)
     registry = Registry()
     register_ram(registry, ram)
-    page = bytes.fromhex("0000000000000008 01 72") + bytes(PAGE_BYTES)
+    page = bytes.fromhex("0000000000000002 01 72 07")
+    page += bytes.fromhex("0000000000000028") + bytes(PAGE_BYTES)
     start = bytes.fromhex("0000000000001004 01 72 0000000000001000 0000000000000010")
     data = bytes.fromhex("5145564d 00000003  01 00000000 03 72616d 00000000 00000004") + start
     data += bytes.fromhex("03 00000000") + page + bytes.fromhex("0000000000000010") + b"\0"

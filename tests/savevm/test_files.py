@@ -55,6 +55,25 @@ def test_or_it_is_as_it_was(tmp_path: Path, failing) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "save"]
 
 
+def test_it_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power cut could leave the name of a save on an empty file."""
+    synced = []
+
+    def fsync(fd: int) -> None:
+        status = os.fstat(fd)
+        is_folder = stat.S_ISDIR(status.st_mode)
+        synced.append("folder" if is_folder else status.st_size)
+        synced.append((tmp_path / "save").exists())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+    save_file(tmp_path / "save", write_hello)
+
+    assert synced == [5, False, "folder", True]
+
+
 def test_what_is_wrong_is_said_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"save: No space left on device$"):
         save_file(tmp_path / "save", disk_full)

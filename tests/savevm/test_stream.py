@@ -11,7 +11,7 @@ import pytest
 
 from emu.errors import HostError, StreamError
 from emu.savevm import stream
-from emu.savevm.stream import BUFFER_BYTES, Stream, from_bytes, open_ops, to_bytes
+from emu.savevm.stream import BUFFER_BYTES, READ_BYTES, Stream, from_bytes, open_ops, to_bytes
 
 NUMBERS = [
     ("byte", 0xFE, "fe"),
@@ -81,7 +81,7 @@ class TestBytes:
         assert f.buffered == 3
         assert f.get_buffer(3) == b"abc"
         assert f.peek_byte() is None
-        assert len(from_bytes(bytes(3 * BUFFER_BYTES)).peek_buffer(2 * BUFFER_BYTES)) == 65_536
+        assert len(from_bytes(bytes(3 * READ_BYTES)).peek_buffer(2 * READ_BYTES)) == 2 * READ_BYTES
 
     def test_large_pieces_arrive_in_order(self) -> None:
         pieces = [

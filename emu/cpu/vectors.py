@@ -1,0 +1,24 @@
+"""The exceptions' vectors, by the manual's mnemonics: SDM volume 3A, table 6-1."""
+
+from __future__ import annotations
+
+DE = 0  # divide error
+DB = 1  # debug
+NMI = 2
+BP = 3  # breakpoint: INT3
+OF = 4  # overflow: INTO
+UD = 6  # invalid opcode
+DF = 8  # double fault
+TS = 10  # invalid TSS
+NP = 11  # segment not present
+STACK_FAULT = 12  # #SS
+GP = 13  # general protection
+PF = 14  # page fault
+AC = 17  # alignment check
+MC = 18  # machine check
+
+WITH_ERROR_CODE = frozenset({DF, TS, NP, STACK_FAULT, GP, PF, AC})
+CONTRIBUTORY = frozenset({DE, TS, NP, STACK_FAULT, GP})  # table 6-4
+NOT_FAULTS = frozenset(
+    {DB, NMI, BP, OF, DF, MC}
+)  # traps, aborts, and #DB, which leaves RF: §17.3.1.1
