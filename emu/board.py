@@ -16,7 +16,7 @@ isapc: an IBM PC/AT as small as firmware of today will start on
     cable                                          from the serial port to the host
     fw_cfg      510-511 514-51B                    what firmware is told of the machine
     debugcon    402 E9                             characters for whoever debugs firmware
-    debug_exit  501 F4-F7                          ends the emulator
+    debug_exit  501-502 F4-F7                       ends the emulator
 
     A20 is port92's alone, and open after reset, as there is no keyboard controller yet.
 

@@ -20,9 +20,10 @@ It holds what came from outside, not what was scheduled: that is in the machine 
 from __future__ import annotations
 
 import enum
+import itertools
 import json
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ import attrs
 from emu.clock import NEVER
 from emu.errors import HostError, StreamError
 from emu.isa import Slot
-from emu.savevm.vmstate import Saved, blob, choice, queue, reg, whole
+from emu.savevm.vmstate import Saved, UnfitError, Values, blob, choice, queue, reg, whole
 
 DATA_MOST = 1 << 16  # of one input
 PENDING_MOST = 1 << 16  # inputs in the queue
@@ -62,7 +63,17 @@ class State:
     pending: list[Input] = queue(Input, most=PENDING_MOST, doc="in the order of their times")
 
 
-SAVED = Saved(State, (whole(State, "emu/inputs"),))
+def _decode(found: Mapping[str, Values]) -> State:
+    state = State(**found["emu/inputs"])
+    for index, (first, second) in enumerate(itertools.pairwise(state.pending)):
+        if first.ns > second.ns:
+            raise UnfitError(
+                f"pending[{index + 1}].ns", f" = {second.ns} comes before the one before"
+            )
+    return state
+
+
+SAVED = Saved(State, (whole(State, "emu/inputs"),), _decode)
 
 Apply = Callable[[Input], None]
 

@@ -164,12 +164,17 @@ class Machine:
         self._clock = Clock(options.costs)
         outside = Outside(self._serial_out, self._debug_out, self._leave, self._ask_reset)
         self._board: Board = BOARDS[board](options, outside, rom, files, chosen.make, self._clock)
+        self._is_on = True
         self._nameplate = nameplate.describe(board, options, len(rom))
         slot = self._board.slot
         slot.registry.register_state(nameplate.SAVED, self._nameplate, head=True)
         self._inputs = inputs.attach(slot, self._apply)
-        for plug_in in cards:
-            plug_in(slot)
+        try:
+            for plug_in in cards:
+                plug_in(slot)
+        except BaseException:
+            self.close()
+            raise
 
     def _connect(self, serial: str | HostEnd, debugcon: str | HostEnd) -> None:
         self._serial_end = self._open(serial)
@@ -182,10 +187,12 @@ class Machine:
         return end
 
     def close(self) -> None:
-        """Switch off: host ends are closed, memory goes back to the host."""
-        for end in self._ends:
-            end.close()
-        self._board.close()
+        """Switch off: host ends are closed, memory goes back to the host.  Twice is once."""
+        if self._is_on:
+            self._is_on = False
+            for end in self._ends:
+                end.close()
+            self._board.close()
 
     def __enter__(self) -> Self:
         return self

@@ -14,8 +14,11 @@ clock counts blocks, and the exceptions that cost as much.
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -54,6 +57,19 @@ ENGINES = [pytest.param("native", marks=needs_native), "reference"]
 MAKE = {"native": native.make, "reference": reference.make}
 
 
+def python(
+    program: str, path: Sequence[str] = tuple(sys.path), **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run *program* in a process of its own, which finds modules where *path* says."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @attrs.define(eq=False)
 class Ports:
     """Ports that note what is written to them, and do what a test says."""
@@ -73,8 +89,15 @@ class Ports:
 def real_mode(at: int = CODE, **registers: Any) -> State:
     """Real mode with all segments at 0."""
     data = Segment(flags=0x9300)
-    given = {"esp": STACK, "idtr": Segment(limit=0x3FF)} | registers
-    return State(cs=Segment(flags=0x9B00), ds=data, es=data, ss=data, eip=at, **given)
+    given = {
+        "cs": Segment(flags=0x9B00),
+        "ds": data,
+        "es": data,
+        "ss": data,
+        "esp": STACK,
+        "idtr": Segment(limit=0x3FF),
+    }
+    return State(eip=at, **(given | registers))
 
 
 def protected_mode(at: int = CODE, level: int = 0, **registers: Any) -> State:
@@ -164,6 +187,10 @@ class Rig:
         vector = self.vectors.pop(0)
         self.processor.set_intr(bool(self.vectors))
         return vector
+
+    def describe(self, selector: int, descriptor: int) -> None:
+        """Put a descriptor into the GDT."""
+        self.memory.write(GDT + selector, descriptor.to_bytes(8, "little"))
 
     def load(self, code: bytes, state: State | None = None, at: int = CODE) -> None:
         """Put *code* into memory and the processor before it, in real mode if not told otherwise."""

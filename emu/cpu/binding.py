@@ -73,6 +73,8 @@ def open_unicorn(memory: Memory, model: Model) -> unicorn.Uc:
     uc.mem_map_ptr(0, ram.size, unicorn_const.UC_PROT_ALL, ram.address)
     read_only = unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_EXEC
     uc.mem_map_ptr(memory.rom_base, rom.size, read_only, rom.address)
+    # To map it so makes the library ask before each write, and then write; this makes it not write.
+    uc.mem_protect(memory.rom_base, rom.size, read_only)
     uc.reg_write(x86_const.UC_X86_REG_EAX, 0)  # the library makes its CPU on first use
     return uc
 

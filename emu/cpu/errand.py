@@ -10,7 +10,7 @@ from __future__ import annotations
 from emu.clock import NEVER
 from emu.cpu import exchange
 from emu.cpu.engine import Engine
-from emu.cpu.state import CODE_SEGMENT, DR7_ENABLED, Segment, State
+from emu.cpu.state import CODE_SEGMENT, Segment, State
 from emu.memory import Memory
 
 SET_BREAKPOINTS = bytes.fromhex(
@@ -54,8 +54,6 @@ def set_breakpoints(engine: Engine, memory: Memory, state: State) -> None:
 
     The engine looks at its own list of them, which only MOV to a debug register changes.
     """
-    if not (state.dr7 | engine.registers.dr[7]) & DR7_ENABLED:
-        return
     old = [engine.registers.dr[number] & exchange.MASK_32 for number in range(8)]
     addresses = {*old[:4], state.dr0, state.dr1, state.dr2, state.dr3}
     place = next(place for place in PLACES if addresses.isdisjoint(range(place, place + ROOM)))

@@ -2,8 +2,10 @@
  *
  * Unicorn's wheel calls its own global functions through its procedure linkage table.  A shared
  * object that is loaded into the global scope before Unicorn can therefore stand in for them.
- * Six are stood in for here; each does its work for the engines that were registered with
- * `emu_native_register`, and forwards for every other engine of the process as if we were not there.
+ * Eight are stood in for here.  Five do their work for the engines that were registered with
+ * `emu_native_register`, and forward for every other engine of the process as if we were not there;
+ * the last three keep guests from ending the process, and do so for every engine, the reference one
+ * among them.
  *
  *   1  tlb_set_page_with_attrs          a page with no translated code needs no call per store
  *   2  tlb_protect_code                 ... until it gets some, under whatever virtual address
@@ -12,11 +14,13 @@
  *                                       here alone a run stops
  *   5  cpu_loop_exit_noexc              a block that changes itself goes on as one more block,
  *                                       and no stop comes between
- *   6  helper_ltr                       LTR with a null selector, which would end the process
+ *   6  helper_ltr                       LTR with a null selector
+ *   7  helper_idivl_EAX                 IDIV of the least number by -1
+ *   8  helper_idivw_AX                  the same, of 16 bits
  *
  * What Python does per block in reference.py is `emu_native_block` here; the two must agree.
  *
- * Every global name begins with emu_native_, but for the six: a global of ours that also exists
+ * Every global name begins with emu_native_, but for the eight: a global of ours that also exists
  * in another library would stand in for that as well.
  */
 
@@ -46,6 +50,7 @@
 #define CC_OP_EFLAGS 1
 #define EAX 0
 #define EDX 2
+#define DIVIDE_ERROR 0
 #define GENERAL_PROTECTION 13
 
 /* One engine.  native.py has the same structure; it reads and writes the first part of it. */
@@ -82,6 +87,8 @@ static struct {
     void (*helper_check_exit_request)(void *, uint32_t);
     void (*cpu_loop_exit_noexc)(void *) __attribute__((noreturn));
     void (*helper_ltr)(void *, int);
+    void (*helper_idivl_EAX)(void *, uint64_t);
+    void (*helper_idivw_AX)(void *, uint64_t);
     void (*raise_exception_err_ra)(void *, int, int, uintptr_t) __attribute__((noreturn));
     void (*tlb_set_dirty)(void *, uint64_t);
     void (*tlb_reset_dirty)(void *, uint64_t, uint64_t);
@@ -109,6 +116,8 @@ const char *emu_native_bind(const char *path)
         {"helper_check_exit_request_x86_64", &real.helper_check_exit_request},
         {"cpu_loop_exit_noexc_x86_64", &real.cpu_loop_exit_noexc},
         {"helper_ltr_x86_64", &real.helper_ltr},
+        {"helper_idivl_EAX_x86_64", &real.helper_idivl_EAX},
+        {"helper_idivw_AX_x86_64", &real.helper_idivw_AX},
         {"raise_exception_err_ra_x86_64", &real.raise_exception_err_ra},
         {"tlb_set_dirty_x86_64", &real.tlb_set_dirty},
         {"tlb_reset_dirty_x86_64", &real.tlb_reset_dirty},
@@ -141,14 +150,6 @@ static inline struct emu_native_engine *by_cpu(const void *cpu)
 {
     struct emu_native_engine *e = engines;
     while (e && e->cpu != cpu)
-        e = e->next;
-    return e;
-}
-
-static inline struct emu_native_engine *by_env(const void *env)
-{
-    struct emu_native_engine *e = engines;
-    while (e && e->env != env)
         e = e->next;
     return e;
 }
@@ -279,10 +280,31 @@ void cpu_loop_exit_noexc_x86_64(void *cpu)
  * return address is again the place in the translated code. */
 void helper_ltr_x86_64(void *env, int selector)
 {
-    if (!(selector & 0xFFFC) && by_env(env))
+    if (!(selector & 0xFFFC))
         real.raise_exception_err_ra(env, GENERAL_PROTECTION, 0,
                                     (uintptr_t)__builtin_return_address(0));
     real.helper_ltr(env, selector);
+}
+
+/* 7, 8.  Called by the translated code of IDIV, with the divisor.  The least number by -1 has a
+ * quotient that does not fit: #DE (SDM 2A, IDIV).  Unicorn leaves the division to the host, whose
+ * processor raises its own #DE: SIGFPE. */
+void helper_idivl_EAX_x86_64(void *env, uint64_t divisor)
+{
+    const uint64_t *regs = (const uint64_t *)((const uint8_t *)env + ENV_REGS);
+    if ((uint32_t)divisor == UINT32_MAX && (uint32_t)regs[EDX] == 0x80000000u &&
+        (uint32_t)regs[EAX] == 0)
+        real.raise_exception_err_ra(env, DIVIDE_ERROR, 0, (uintptr_t)__builtin_return_address(0));
+    real.helper_idivl_EAX(env, divisor);
+}
+
+void helper_idivw_AX_x86_64(void *env, uint64_t divisor)
+{
+    const uint64_t *regs = (const uint64_t *)((const uint8_t *)env + ENV_REGS);
+    if ((uint16_t)divisor == UINT16_MAX && (uint16_t)regs[EDX] == 0x8000u &&
+        (uint16_t)regs[EAX] == 0)
+        real.raise_exception_err_ra(env, DIVIDE_ERROR, 0, (uintptr_t)__builtin_return_address(0));
+    real.helper_idivw_AX(env, divisor);
 }
 
 /* ---- what native.py calls --------------------------------------------------------------- */

@@ -141,8 +141,7 @@ class NativeEngine:
     def close(self) -> None:
         self._unregister()
         self._wiring.release()
-        del self.registers
-        del self._uc
+        del self.registers, self._uc
 
     # --- the clock and the pins, shared with C --------------------------------------------
 

@@ -33,7 +33,7 @@ from emu.cpu.delivery import Event, Kind, Shutdown
 from emu.cpu.engine import Engine, EngineFactory, Outcome
 from emu.cpu.layout import CS, ESP, SS, Registers
 from emu.cpu.models import Model
-from emu.cpu.state import A20_BIT, State
+from emu.cpu.state import A20_BIT, DR7_ENABLED, State
 from emu.cpu.vectors import BP, DB, GP, OF, UD, WITH_ERROR_CODE
 from emu.memory import Memory
 
@@ -93,6 +93,7 @@ class Processor:
         self.reset()
 
     def close(self) -> None:
+        self.memory.invalidate = lambda _address, _length: None
         self.engine.close()
 
     # --- state ----------------------------------------------------------------------------
@@ -110,7 +111,9 @@ class Processor:
 
     @state.setter
     def state(self, new: State) -> None:
-        errand.set_breakpoints(self.engine, self.memory, new)
+        if self._stale_breakpoints or (new.dr7 | self.engine.registers.dr[7]) & DR7_ENABLED:
+            errand.set_breakpoints(self.engine, self.memory, new)
+            self._stale_breakpoints = False
         exchange.write_registers(self.engine.registers, new)
         self.engine.registers_loaded()
         self.engine.write_msrs(new.msrs)
@@ -185,7 +188,6 @@ class Processor:
     def _run_engine(self) -> None:
         """From one block's start to another, and all that is to be done there."""
         if self._stale_breakpoints:
-            self._stale_breakpoints = False
             self.state = self.state
         self._pausing = False
         self._resume_clock()

@@ -18,18 +18,25 @@ from collections.abc import Callable, Sequence
 from unicorn import unicorn_const, x86_const
 
 from emu.clock import NEVER, Costs
-from emu.cpu import binding, layout
+from emu.cpu import binding, errand, layout
 from emu.cpu.binding import BlockCallback, EdgeCallback, InstructionCallback, TranslationBlock, lib
 from emu.cpu.bits import CR0_PG, EFLAGS_IF
 from emu.cpu.engine import Calls, Outcome
 from emu.cpu.layout import HF_INHIBIT_IRQ, Registers
 from emu.cpu.models import Model
+from emu.cpu.state import State
 from emu.cpu.wiring import Wiring, check_run
 from emu.errors import ConfigError
 from emu.memory import FOUR_GIB, PAGE_BYTES, Memory
 
 A20_PAGE = (1 << 20) // PAGE_BYTES
 LINEAR_PAGES = FOUR_GIB // PAGE_BYTES
+NO_BLOCK = (-1, 0)  # address and size
+# The library tells of a new block only once one has led to another.
+_LEARN = bytes.fromhex(
+    "eb 00"  # jmp next
+    "f4"  # next: hlt
+)
 
 
 class ReferenceEngine:
@@ -41,11 +48,12 @@ class ReferenceEngine:
         self.now_ns = 0
         self.deadline_ns = NEVER
         self.interrupt = False
-        self._costs = costs
+        self._block_ns, self._rdtsc_ns = costs.block_ns, costs.rdtsc_ns
         self._stopped = False
         self._running = False
         self._stale = False  # translations are to be dropped that may be running
         self._cut = False  # the run was ended for that, and goes on
+        self._entered = NO_BLOCK
         self._uc = binding.open_unicorn(memory, model)
         self._handle = self._uc._uch  # noqa: SLF001 - the binding has no name for it
         self._context = self._uc.context_save()
@@ -62,12 +70,11 @@ class ReferenceEngine:
         hooks.add(unicorn_const.UC_HOOK_BLOCK, BlockCallback(self._block))
         hooks.add(unicorn_const.UC_HOOK_EDGE_GENERATED, EdgeCallback(self._translated))
         hooks.add_instruction(x86_const.UC_X86_INS_RDTSC, InstructionCallback(self._rdtsc))
+        errand.run(self, memory, _LEARN, State())
 
     def close(self) -> None:
         self._wiring.release()
-        del self._context
-        del self._registers
-        del self._uc
+        del self._registers, self._context, self._uc
 
     # --- registers ------------------------------------------------------------------------
 
@@ -90,9 +97,13 @@ class ReferenceEngine:
     def edit(self, change: Callable[[], None]) -> None:
         """Let *change* edit `registers` in the middle of a run."""
         self._pull()
-        change()
-        self._push()
-        self._stop_if_due()
+        try:
+            change()
+        finally:
+            self._push()
+        if self._is_due():
+            self._stopped = True
+            lib.uc_emu_stop(self._handle)
 
     def patch(self, change: Callable[[], None]) -> None:
         """Let *change* edit `registers`; the translated code holds the flags itself."""
@@ -126,14 +137,13 @@ class ReferenceEngine:
 
     def _run_once(self) -> int:
         self._push()
-        registers = self._registers
-        self._note_code(registers.segs[layout.CS].base + registers.eip, PAGE_BYTES)
         self._running = True
+        self._entered = NO_BLOCK
         try:
             return int(
                 lib.uc_emu_start(
                     self._handle,
-                    ctypes.c_uint64(registers.eip),
+                    ctypes.c_uint64(self._registers.eip),
                     ctypes.c_uint64(0),
                     ctypes.c_uint64(0),
                     ctypes.c_size_t(0),
@@ -143,21 +153,24 @@ class ReferenceEngine:
             self._running = False
             self._pull()
 
-    def _block(self, _uc: int, _address: int, _size: int, _user: int) -> None:
+    def _block(self, _uc: int, address: int, size: int, _user: int) -> None:
         """A block is about to be entered: stop before it, or count it."""
-        if self._stale:
-            self._cut = True
+        before, self._entered = self._entered, (address, size)
+        something = self.now_ns >= self.deadline_ns or self.interrupt or self._stale
+        if something and self._stops(before):
             lib.uc_emu_stop(self._handle)
-        elif not self._stop_if_due():
-            self.now_ns += self._costs.block_ns
+        else:
+            self.now_ns += self._block_ns
 
-    def _stop_if_due(self) -> bool:
-        """Stop for the deadline, or for an interrupt that can be delivered."""
-        if self.now_ns < self.deadline_ns and not (self.interrupt and self._interruptible()):
-            return False
-        self._stopped = True
-        lib.uc_emu_stop(self._handle)
-        return True
+    def _stops(self, before: tuple[int, int]) -> bool:
+        """True where the run is to stop or be cut, the last block having been *before*."""
+        self._cut = self._stale
+        self._stopped = not self._cut and self._is_due() and not _is_rerun(before, self._entered)
+        return self._cut or self._stopped
+
+    def _is_due(self) -> bool:
+        """True where the run is to stop: the deadline, or an interrupt that can be delivered."""
+        return self.now_ns >= self.deadline_ns or (self.interrupt and self._interruptible())
 
     def _interruptible(self) -> bool:
         registers = self._pull()
@@ -165,7 +178,7 @@ class ReferenceEngine:
 
     def _rdtsc(self, _uc: int, _user: int) -> int:
         """RDTSC: the counter is the clock, and reading it takes a while."""
-        self.now_ns += self._costs.rdtsc_ns
+        self.now_ns += self._rdtsc_ns
         self._uc.reg_write(x86_const.UC_X86_REG_EAX, self.now_ns & 0xFFFF_FFFF)
         self._uc.reg_write(x86_const.UC_X86_REG_EDX, self.now_ns >> 32 & 0xFFFF_FFFF)
         return 1
@@ -174,11 +187,8 @@ class ReferenceEngine:
 
     def _translated(self, _uc: int, block: int, _previous: int, _user: int) -> None:
         """A new block has been translated: remember where from."""
-        translated = TranslationBlock.from_address(block)
-        self._note_code(translated.pc, translated.size)
-
-    def _note_code(self, address: int, size: int) -> None:
-        for number in range(address // PAGE_BYTES, (address + size - 1) // PAGE_BYTES + 1):
+        new = TranslationBlock.from_address(block)
+        for number in range(new.pc // PAGE_BYTES, (new.pc + new.size - 1) // PAGE_BYTES + 1):
             page = number % LINEAR_PAGES
             self._code_pages |= {page, page & ~A20_PAGE}
         cr0 = ctypes.c_uint64()
@@ -210,6 +220,14 @@ class ReferenceEngine:
     def write_msrs(self, values: Sequence[int]) -> None:
         self._msrs.write(values)
         self._pull()
+
+
+def _is_rerun(before: tuple[int, int], block: tuple[int, int]) -> bool:
+    """True where a block's first instruction changed the block, and is now run again by itself.
+
+    After a stop here the next run would be cut short here again, and the one after it.
+    """
+    return block[0] == before[0] and block[1] < before[1]
 
 
 def make(memory: Memory, model: Model, costs: Costs, calls: Calls) -> ReferenceEngine:

@@ -83,8 +83,8 @@ class Wiring:
             self.hooks.add_window(start, end - start, read, write)
 
     def release(self) -> None:
-        """The engine is being closed: let go of all that would keep each other alive."""
-        del self.uc
+        """The engine is being closed: let go of all that keeps each other alive."""
+        del self.uc, self.memory, self.calls, self.engine
         self.hooks.release()
 
     # Each guard catches everything: what is let go here is printed and lost.

@@ -84,7 +84,8 @@ class Terminal:
         try:
             write_all(self._screen, data)
         except OSError as problem:
-            raise refused("standard output", problem) from None
+            if problem.errno != errno.EIO:  # hung up: bytes are gone, as with an unplugged cable
+                raise refused("standard output", problem) from None
 
     def read(self, most: int) -> bytes:
         if not self._is_tty:

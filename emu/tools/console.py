@@ -78,6 +78,8 @@ class Console:
                 self.say("emu: SIGUSR1, but no --save says where to")
             else:
                 self._save(self.save_to)
+        if self.signal_number is not None:
+            vm.stop()  # it may have come before the run began
         if self._is_paced():
             self._pacer.pace(vm.clock.now_ns)
 
@@ -121,9 +123,12 @@ class Console:
             signal.SIGHUP: leave,
             signal.SIGUSR1: save,
         }
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        before = {number: signal.getsignal(number) for number in handlers}
+        heeded = [number for number in handlers if before[number] not in (signal.SIG_IGN, None)]
         try:
+            for number in heeded:
+                signal.signal(number, handlers[number])
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number in heeded:
+                signal.signal(number, before[number])

@@ -68,7 +68,9 @@ def _kind(codec: Codec) -> str:
         case Several():
             return f"{_kind(codec.of)}*"
         case Struct():
-            return "{" + ", ".join(f"{each.name} {_kind(each.codec)}" for each in codec.fields) + "}"
+            return (
+                "{" + ", ".join(f"{each.name} {_kind(each.codec)}" for each in codec.fields) + "}"
+            )
         case _:
             size = getattr(codec, "size", None)
             return f"{size} bytes" if codec.kind == "buffer" and size else codec.kind
