@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from emu.arguments import parse
+from emu.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -29,6 +30,16 @@ def test_a_file_of_the_reading_order_is_as_long_as_it_says(file: str, lines: str
     found = len((ROOT / file).read_text().splitlines())
 
     assert abs(found - int(lines)) <= found / 10, f"{file} has {found} lines"
+
+
+def test_the_demonstration_shows_what_the_readme_shows(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """To the letter: the digest too, on whatever engine runs it here."""
+    shown = next(block for block in blocks("") if block.startswith("$ emu run hello"))
+
+    assert main(["demo"]) == 0
+    assert capfd.readouterr().out.replace("\r\n", "\n").strip() == shown.strip()
 
 
 def test_the_python_of_use_it_runs(
