@@ -4,10 +4,14 @@ It is the readable one, and runs wherever Unicorn does, some 250 times slower th
 Its registers are an overlay on the bytes of a saved context: pulled out before they are looked
 at, pushed back before the guest goes on.
 
-Two deviations from native.py are known.  Where a run is stopped inside a guest that is just changing
-the block it runs, the counts of blocks can differ, as the callback cannot tell the
-continuation of a block from a new one.  And a guest that loads a null task register and then goes through
-a call gate ends the process: Unicorn aborts.
+Three deviations from native.py are known:
+
+- Where a run is stopped inside a guest that is just changing the block it runs, the counts of blocks
+  can differ, as the callback cannot tell the continuation of a block from a new one.
+- A block of very many instructions is cut in pieces after 180 of them or more; with the native engine
+  after 250 or more, up to 512.  For each piece the clock counts one.
+- A guest that loads a null task register and then goes through a call gate ends the process: Unicorn
+  aborts.
 """
 
 from __future__ import annotations
@@ -107,10 +111,13 @@ class ReferenceEngine:
 
     def patch(self, change: Callable[[], None]) -> None:
         """Let *change* edit `registers`; the translated code holds the flags itself."""
-        if self._running:
-            lib.uc_context_save(self._handle, self._context.context)
-        change()
-        if self._running:
+        if not self._running:
+            change()
+            return
+        lib.uc_context_save(self._handle, self._context.context)
+        try:
+            change()
+        finally:
             self._push()
 
     def registers_loaded(self) -> None:

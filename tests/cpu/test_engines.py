@@ -207,6 +207,25 @@ class TestCounting:
 
         assert seen[0] == seen[1]
 
+    @needs_native
+    def test_a_block_of_very_many_instructions(self) -> None:
+        """The reference engine cuts it in pieces sooner: a deviation; only the clocks differ."""
+        code = bytes.fromhex(
+            "01 07"  # add [bx], ax
+        ) * 1000 + bytes.fromhex(
+            "f4"  # hlt
+        )
+        seen = []
+        for engine in ("native", "reference"):
+            rig = Rig(engine)
+            rig.load(code, real_mode(eax=3, ebx=DATA))
+            assert rig.run() is Pause.HALTED
+            seen.append(rig.seen())
+            rig.close()
+
+        assert seen[0][0] < seen[1][0]
+        assert seen[0][1:] == seen[1][1:]
+
     @pytest.mark.parametrize("slice_ns", [1, 3, 100])
     @pytest.mark.parametrize("engine", ENGINES)
     @guests

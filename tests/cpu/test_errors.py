@@ -266,28 +266,6 @@ class TestCtrlC:
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         assert rig.run() is Pause.HALTED
 
-    def test_at_any_time(self, rig: Rig) -> None:
-        """It is never lost on its way into a callback, and no access with it."""
-        rig.load(
-            bytes.fromhex(
-                "e4 60"  # again: in al, 0x60
-                "3c 55"  # cmp al, 0x55
-                "74 fa"  # je again
-                "e6 80"  # out 0x80, al
-                "f4"  # hlt
-            )
-        )
-        rig.ports.on_read[READ] = lambda: 0x55
-
-        for _ in range(5):
-            timer = threading.Timer(0.01, self.press)
-            timer.start()
-            with pytest.raises(KeyboardInterrupt):
-                rig.run(1 << 60)
-            timer.join()
-
-        assert rig.reported == []
-
     def test_twice(self, rig: Rig) -> None:
         """A card that hangs is left where it is."""
         rig.load(

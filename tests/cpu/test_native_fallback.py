@@ -1,0 +1,256 @@
+"""Where the native engine cannot be had, the reference engine serves, and one line says why.
+
+Each case is a copy of the package in which one thing is not as it should be, and a process of its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import pytest
+from rig import ENGINES, Rig, needs_native, python
+
+from emu.cpu import binding, choose, layout, native
+from emu.cpu.engine import EngineChoice
+from emu.cpu.layout import Registers
+from emu.errors import ConfigError
+
+PACKAGE = Path(native.__file__).parent.parent
+ROOT = PACKAGE.parent
+
+PROGRAM = """
+{before}
+import emu.cli
+print(emu.cli.main(["info"]))
+with emu.Machine("hello", memory="1M") as vm:
+    print(vm.run(until=emu.after("1us")).reason)
+print(emu.cli.main(["run", "--engine", "native", "-m", "1M", "hello"]))
+"""
+
+
+@attrs.frozen
+class Copy:
+    """The package in another place."""
+
+    root: Path
+
+    @property
+    def shared_object(self) -> Path:
+        return next((self.root / "emu" / "cpu").glob("_native*.so"))
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        path = self.root / "emu" / "cpu" / file
+        text = path.read_text()
+        assert text.count(old) == 1
+        path.write_text(text.replace(old, new))
+
+    def why(self, before: str = "") -> str:
+        """What it says when it is started, everywhere the same."""
+        run = python(PROGRAM.format(before=before), folder=self.root)
+        *info, status, reason, refused = run.stdout.splitlines()
+        facts = dict(line.split(maxsplit=1) for line in info)
+        engine, problem, why = facts["engine"].partition(": no native engine: ")
+
+        assert (engine, problem) == ("reference", ": no native engine: ")
+        assert facts["native"] == f"no: {why}"
+        assert facts["reference"] == "yes"
+        assert (status, reason, refused) == ("0", "Reason.UNTIL", "2")
+        assert run.stderr == f"emu: no native engine: {why}\n"
+        return why
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Copy:
+    shutil.copytree(PACKAGE, tmp_path / "emu", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "firmware").mkdir()
+    (tmp_path / "firmware" / "images").symlink_to(ROOT / "firmware" / "images")
+    return Copy(tmp_path)
+
+
+@needs_native
+class TestWhy:
+    def test_no_compiler_when_it_was_installed(self, copy: Copy) -> None:
+        copy.shared_object.unlink()
+
+        assert copy.why() == (
+            "emu/cpu/native.c was not compiled when emu was installed (no C compiler?)"
+        )
+
+    def test_the_shared_object_does_not_load(self, copy: Copy) -> None:
+        copy.shared_object.write_bytes(b"no ELF file")
+
+        assert copy.why().startswith("the compiled native.c does not load: ")
+
+    def test_Unicorn_was_there_first(self, copy: Copy) -> None:
+        """Its own functions are bound to each other already."""
+        assert copy.why("import unicorn") == "unicorn was imported before emu"
+
+    def test_another_platform(self, copy: Copy) -> None:
+        why = copy.why("import platform; platform.machine = lambda: 'riscv64'")
+
+        assert why == "made for Linux on x86-64, this is linux on riscv64"
+
+    def test_another_version_of_Unicorn(self, copy: Copy) -> None:
+        copy.edit("layout.py", 'VERSION = "2.1.4"', 'VERSION = "2.0.0"')
+
+        assert copy.why() == "made for Unicorn 2.0.0, this is 2.1.4"
+
+    def test_a_function_that_Unicorn_does_not_have(self, copy: Copy) -> None:
+        """The name is looked up by the text that the shared object has of it."""
+        data = copy.shared_object.read_bytes()
+        wanted = b"\0tlb_set_dirty_x86_64\0"
+        assert data.count(wanted) == 1
+        copy.shared_object.write_bytes(data.replace(wanted, b"\0tlb_set_dirtx_x86_64\0"))
+
+        assert copy.why() == "Unicorn has no tlb_set_dirtx_x86_64"
+
+    def test_stand_ins_that_nobody_calls(self, copy: Copy) -> None:
+        copy.edit("native.py", "ctypes.RTLD_GLOBAL", "ctypes.RTLD_LOCAL")
+
+        assert copy.why() == "its translator does not call the stand-ins"
+
+    def test_blocks_counted_differently(self, copy: Copy) -> None:
+        copy.edit("native.py", "_CHECK_BLOCKS = 32 * 3 + 1", "_CHECK_BLOCKS = 96")
+
+        assert copy.why() == "in slices of 960 a guest enters 97 blocks, not 96"
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ('"b9 20 00"', '"b9 21 00"'),  # once round too often
+            ('"f4"  # hlt\n)\n_CHECK_START', '"e6 80 f4"\n)\n_CHECK_START'),  # out 80h, al
+            ('"f4"  # hlt\n)\n_CHECK_START', '"eb fe"\n)\n_CHECK_START'),  # no end
+        ],
+    )
+    def test_a_self_check_that_fails(self, copy: Copy, old: str, new: str) -> None:
+        copy.edit("native.py", old, new)
+
+        assert copy.why() == "a guest that changes its own code computes wrongly"
+
+
+def test_another_layout(copy: Copy) -> None:
+    """Then the reference engine cannot work either, and says so."""
+    copy.edit("layout.py", '(816, "mxcsr", _u32)', '(820, "mxcsr", _u32)')
+
+    run = python(
+        "import emu.cli; print(emu.cli.main(['run', '-m', '1M', 'hello']))", folder=copy.root
+    )
+
+    assert run.stdout == "2\n"
+    assert run.stderr == (
+        "emu: this Unicorn (2.1.4) is not known: register mxcsr is not where it is expected\n"
+    )
+
+
+class TestLayout:
+    """The table of layout.py is checked with registers that are written by id."""
+
+    def problem(self, engine: str, spoil: Callable[[Registers], None]) -> str | None:
+        """What is found where what is read is not quite what was written."""
+        rig = Rig(engine)
+        running = rig.processor.engine
+
+        def read() -> Registers:
+            live = running._pull() if engine == "reference" else running.registers
+            registers = Registers.from_buffer_copy(live)
+            spoil(registers)
+            return registers
+
+        problem = binding.check_layout(running._uc, read)
+        rig.close()
+        return problem
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_it_is_right(self, engine: str) -> None:
+        assert self.problem(engine, lambda _registers: None) is None
+
+    @pytest.mark.parametrize(
+        ("spoil", "named"),
+        [
+            (lambda registers: registers.regs.__setitem__(7, 0), "regs"),
+            (lambda registers: setattr(registers, "fpop", 0), "fpop"),
+            (lambda registers: setattr(registers.xmm[3], "high", 0), "XMM3"),
+            (lambda registers: setattr(registers.fpregs[5], "mantissa", 0), "x87 register 5"),
+            (lambda registers: setattr(registers.idt, "limit", 0), "idt"),
+        ],
+    )
+    def test_a_register_elsewhere(self, spoil: Callable[[Registers], None], named: str) -> None:
+        problem = self.problem("reference", spoil)
+
+        assert problem is not None
+        assert problem.removeprefix("register ") == f"{named} is not where it is expected"
+
+    def test_a_context_of_another_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        rig = Rig("reference")
+        monkeypatch.setattr(layout, "CONTEXT_BYTES", 1000)
+
+        problem = binding.check_layout(rig.processor.engine._uc, Registers)
+
+        assert problem == "a context has 5608 bytes, expected 1000"
+        rig.close()
+
+    def test_a_call_that_the_library_refuses(self) -> None:
+        """That is our mistake, and raises."""
+        rig = Rig("reference")
+        with pytest.raises(binding.unicorn.UcError, match="UC_ERR_MAP"):
+            rig.processor.engine._wiring.hooks.add_window(0, 4096, None, None)
+        rig.close()
+
+
+class TestChoice:
+    """AUTO takes the native engine where it can; NATIVE insists; REFERENCE is asked for."""
+
+    @pytest.mark.parametrize(
+        ("choice", "name", "why"),
+        [
+            (EngineChoice.AUTO, "native", "its self-check passes"),
+            (EngineChoice.NATIVE, "native", "asked for"),
+            (EngineChoice.REFERENCE, "reference", "asked for"),
+        ],
+    )
+    def test_where_there_are_both(
+        self, choice: EngineChoice, name: str, why: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(native, "UNAVAILABLE", None)
+
+        chosen = choose.choose(choice)
+
+        assert (chosen.name, chosen.why) == (name, why)
+
+    def test_where_there_is_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(native, "UNAVAILABLE", "it rains")
+
+        chosen = choose.choose(EngineChoice.AUTO)
+
+        assert (chosen.name, chosen.why) == ("reference", "no native engine: it rains")
+        assert choose.choose(EngineChoice.REFERENCE).name == "reference"
+        with pytest.raises(ConfigError, match="no native engine: it rains"):
+            choose.choose(EngineChoice.NATIVE)
+
+    def test_nobody_makes_one_that_is_not_to_be_had(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(native, "_library", None)
+        monkeypatch.setattr(native, "UNAVAILABLE", "it rains")
+
+        with pytest.raises(RuntimeError, match="no native engine: it rains"):
+            Rig("native")
+
+
+class TestNoCalls:
+    """The self-check's guest needs no help; whatever it asks for counts against it."""
+
+    def test_each(self) -> None:
+        calls = [native._NoCalls() for _ in range(7)]
+
+        assert calls[0].port_read(0, 1) == 0
+        calls[1].port_write(0, 1, 0)
+        calls[2].exception(0)
+        calls[3].invalid_instruction()
+        calls[4].sysenter()
+        calls[5].syscall()
+        calls[6].failed(ValueError())
+
+        assert all(each.called for each in calls)
+        assert not native._NoCalls().called
