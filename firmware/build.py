@@ -1,4 +1,4 @@
-"""Assemble the ROM and the guests, or check that the committed images are what this gives.
+"""Assemble the ROMs and the guests, or check that the committed images are what this gives.
 
     python firmware/build.py            build all into firmware/images, and write SHA256SUMS
     python firmware/build.py --check    build into a temporary folder and compare, byte for byte
@@ -26,9 +26,9 @@ DONE, DIFFERENT, NO_NASM = 0, 1, 2
 
 def images() -> dict[str, Path]:
     """Each image's name and the source it is assembled from."""
-    rom = {"emu.rom": FIRMWARE / "rom" / "emu.asm"}
+    roms = {f"{name}.rom": FIRMWARE / "rom" / f"{name}.asm" for name in ("emu", "torture")}
     guests = {f"{source.stem}.bin": source for source in (FIRMWARE / "guests").glob("*.asm")}
-    return rom | dict(sorted(guests.items()))
+    return roms | dict(sorted(guests.items()))
 
 
 def assemble(nasm: str, folder: Path) -> dict[str, bytes]:
@@ -36,7 +36,7 @@ def assemble(nasm: str, folder: Path) -> dict[str, bytes]:
     built = {}
     for name, source in images().items():
         target = folder / name
-        command = [nasm, "-f", "bin", "-w+all", "-I", "include/", "-o", str(target)]
+        command = [nasm, "-f", "bin", "-w+all", "-I", "include/", "-I", "rom/", "-o", str(target)]
         command.append(str(source.relative_to(FIRMWARE)))
         subprocess.run(command, cwd=FIRMWARE, check=True)  # noqa: S603 - nasm and our own names
         built[name] = target.read_bytes()
@@ -85,7 +85,7 @@ def write(built: dict[str, bytes]) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Assemble the ROM and the guests.")
+    parser = argparse.ArgumentParser(description="Assemble the ROMs and the guests.")
     parser.add_argument("--check", action="store_true", help="compare with the committed images")
     options = parser.parse_args()
     nasm = shutil.which("nasm")

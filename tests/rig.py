@@ -18,7 +18,8 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -57,13 +58,12 @@ ENGINES = [pytest.param("native", marks=needs_native), "reference"]
 MAKE = {"native": native.make, "reference": reference.make}
 
 
-def python(
-    program: str, path: Sequence[str] = tuple(sys.path), **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run *program* in a process of its own, which finds modules where *path* says."""
+def python(program: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run *program* in a process of its own; with *folder*, with the package that is there."""
     return subprocess.run(
         [sys.executable, "-c", program],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(path)} | environment,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": "" if folder else os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,

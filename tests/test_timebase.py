@@ -15,7 +15,7 @@ from emu.isa import Slot
 from emu.savevm.vmstate import A_YEAR_NS, Saved, instant, past, record, records, whole
 from emu.timebase import TIMER, Timebase
 
-LATEST_NS = (1 << 61) - 1
+LATEST_NS = (1 << 61) - A_YEAR_NS
 SECOND_NS = NS_PER_S
 
 
@@ -82,7 +82,7 @@ class TestSection:
 
         assert bench.slot.clock.now_ns == now_ns
 
-    @pytest.mark.parametrize("now_ns", [-1, LATEST_NS + 1, NEVER, -1 << 63, (1 << 63) - 1])
+    @pytest.mark.parametrize("now_ns", [-1, 1 << 61, NEVER, -1 << 63, (1 << 63) - 1])
     def test_what_is_no_time_is_refused(self, now_ns: int) -> None:
         bench = Bench(clock_only)
         bench.wait(5)
@@ -92,6 +92,14 @@ class TestSection:
 
         assert (refused.value.section, refused.value.field) == ("timer/0", "now_ns")
         assert bench.slot.clock.now_ns == 5
+
+    @pytest.mark.parametrize("now_ns", [LATEST_NS + 1, (1 << 61) - 1])
+    def test_a_clock_that_has_no_year_left_is_refused(self, now_ns: int) -> None:
+        """A machine that is loaded may run on, and be saved."""
+        with pytest.raises(StreamError, match=f"{LATEST_NS} at most") as refused:
+            Bench(clock_only).slot.registry.load_sections(section(now_ns))
+
+        assert (refused.value.section, refused.value.field) == ("timer/0", "now_ns")
 
     def test_QEMU_s_time_stamp_counter_is_not_ours(self) -> None:
         """It counts something else; the clock is what the machine goes by."""

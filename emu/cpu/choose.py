@@ -21,14 +21,12 @@ class Chosen:
 def choose(choice: EngineChoice) -> Chosen:
     """The engine for *choice*; ConfigError where the native one is insisted on and not to be had."""
     problem = native.UNAVAILABLE
-    match choice:
-        case EngineChoice.REFERENCE:
-            return Chosen("reference", "asked for", reference.make)
-        case EngineChoice.NATIVE if problem is not None:
-            raise ConfigError(f"no native engine: {problem}")
-        case EngineChoice.NATIVE:
-            return Chosen("native", "asked for", native.make)
-        case EngineChoice.AUTO if problem is not None:
-            return Chosen("reference", f"no native engine: {problem}", reference.make)
-        case EngineChoice.AUTO:
-            return Chosen("native", "its self-check passes", native.make)
+    asked_for = choice is not EngineChoice.AUTO
+    if choice is EngineChoice.REFERENCE:
+        return Chosen("reference", "asked for", reference.make)
+    if problem is None:
+        why = "asked for" if asked_for else "its self-check passes"
+        return Chosen("native", why, native.make)
+    if asked_for:
+        raise ConfigError(f"no native engine: {problem}")
+    return Chosen("reference", f"no native engine: {problem}", reference.make)

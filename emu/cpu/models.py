@@ -12,6 +12,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+import attrs
 from unicorn import x86_const
 
 # Leaf 1, EDX.
@@ -62,49 +63,50 @@ class Model(enum.Enum):
     @property
     def unicorn_id(self) -> int:
         """The model that Unicorn is told to be."""
-        match self:
-            case Model.I486:
-                return int(x86_const.UC_CPU_X86_486)
-            case Model.PENTIUM:
-                return int(x86_const.UC_CPU_X86_PENTIUM)
-            case Model.PENTIUM3:
-                return int(x86_const.UC_CPU_X86_PENTIUM3)
-            case Model.COREDUO:
-                return int(x86_const.UC_CPU_X86_COREDUO)
+        return _FACTS[self].unicorn_id
 
     @property
     def signature(self) -> int:
         """Family, model and stepping: EAX of leaf 1, EDX at reset."""
-        match self:
-            case Model.I486:
-                return 0x480
-            case Model.PENTIUM:
-                return 0x543
-            case Model.PENTIUM3:
-                return 0x683
-            case Model.COREDUO:
-                return 0x6E8
+        return _FACTS[self].basic[1].eax
 
     def cpuid(self, leaf: int) -> Leaf:
         """The answer to CPUID with *leaf* in EAX; an unknown leaf is the highest basic one."""
-        match self:
-            case Model.I486:
-                basic = [Leaf(1, *VENDOR), Leaf(self.signature, 0, 0, FPU | PSE)]
-                extended: list[Leaf] = []
-            case Model.PENTIUM:
-                basic = [Leaf(1, *VENDOR), Leaf(self.signature, 0, 0, _PENTIUM)]
-                extended = []
-            case Model.PENTIUM3:
-                basic = [Leaf(1, *VENDOR), Leaf(self.signature, 0, 0, _PENTIUM3)]
-                extended = []
-            case Model.COREDUO:
-                features = _PENTIUM3 | SSE2 | CLFSH
-                clflush_line = 8 << 8  # in EBX, in units of 8 bytes
-                basic = [
-                    Leaf(1, *VENDOR),
-                    Leaf(self.signature, clflush_line, SSE3, features),
-                ]
-                extended = [Leaf(0x8000_0001, 0, 0, 0), Leaf(0, 0, 0, NX)]
-        if extended and 0 <= leaf - 0x8000_0000 < len(extended):
-            return extended[leaf - 0x8000_0000]
-        return basic[min(leaf, len(basic) - 1)]
+        facts = _FACTS[self]
+        if 0 <= leaf - EXTENDED < len(facts.extended):
+            return facts.extended[leaf - EXTENDED]
+        return facts.basic[min(leaf, len(facts.basic) - 1)]
+
+
+EXTENDED = 0x8000_0000  # the first extended leaf
+CLFLUSH_LINE = 8 << 8  # in leaf 1's EBX, in units of 8 bytes
+
+
+@attrs.frozen
+class _Facts:
+    """What there is to know of a model."""
+
+    unicorn_id: int
+    basic: tuple[Leaf, ...]
+    extended: tuple[Leaf, ...] = ()
+
+
+_FACTS = {
+    Model.I486: _Facts(
+        x86_const.UC_CPU_X86_486,
+        (Leaf(1, *VENDOR), Leaf(0x480, 0, 0, FPU | PSE)),
+    ),
+    Model.PENTIUM: _Facts(
+        x86_const.UC_CPU_X86_PENTIUM,
+        (Leaf(1, *VENDOR), Leaf(0x543, 0, 0, _PENTIUM)),
+    ),
+    Model.PENTIUM3: _Facts(
+        x86_const.UC_CPU_X86_PENTIUM3,
+        (Leaf(1, *VENDOR), Leaf(0x683, 0, 0, _PENTIUM3)),
+    ),
+    Model.COREDUO: _Facts(
+        x86_const.UC_CPU_X86_COREDUO,
+        (Leaf(1, *VENDOR), Leaf(0x6E8, CLFLUSH_LINE, SSE3, _PENTIUM3 | SSE2 | CLFSH)),
+        (Leaf(EXTENDED + 1, 0, 0, 0), Leaf(0, 0, 0, NX)),
+    ),
+}

@@ -99,13 +99,11 @@ static struct {
     int (*emu_stop)(void *);
 } real;
 
-/* Find the real functions in the library at `path`, which is loaded already.  Returns NULL, or the
- * name of the first that is not there. */
-const char *emu_native_bind(const char *path)
+/* Find the real functions in the library.  Returns NULL, or the name of the first that is not there.
+ * All that are there are needed even so: the stand-ins are in the way already, and forward. */
+const char *emu_native_bind(void *library)
 {
-    void *library = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
-    if (!library)
-        return "the library itself";
+    const char *missing = NULL;
     const struct {
         const char *name;
         void *place;
@@ -129,11 +127,11 @@ const char *emu_native_bind(const char *path)
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         void *function = dlsym(library, wanted[i].name);
-        if (!function)
-            return wanted[i].name;
+        if (!function && !missing)
+            missing = wanted[i].name;
         *(void **)wanted[i].place = function;
     }
-    return NULL;
+    return missing;
 }
 
 /* ---- which engine ----------------------------------------------------------------------- */

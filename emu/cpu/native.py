@@ -96,12 +96,12 @@ class Shared(ctypes.Structure):
 
 def _bind(library: ctypes.CDLL) -> str | None:
     """Give the shared object the library's functions; None, or what is missing."""
-    if binding.VERSION != layout.VERSION:
-        return f"made for Unicorn {layout.VERSION}, this is {binding.VERSION}"
     library.emu_native_bind.restype = ctypes.c_char_p
     for name in ("emu_native_start", "emu_native_register"):
         getattr(library, name).restype = ctypes.c_int
-    missing = library.emu_native_bind(binding.lib._name.encode())  # noqa: SLF001 - its path
+    missing = library.emu_native_bind(ctypes.c_void_p(binding.lib._handle))  # noqa: SLF001
+    if binding.VERSION != layout.VERSION:
+        return f"made for Unicorn {layout.VERSION}, this is {binding.VERSION}"
     return f"Unicorn has no {missing.decode()}" if missing else None
 
 

@@ -191,13 +191,11 @@ class Processor:
             self.state = self.state
         self._pausing = False
         self._resume_clock()
-        match self.engine.run():
-            case Outcome.STOPPED:
-                pass
-            case Outcome.HALTED:
-                self._halted = True
-            case Outcome.BAD_FETCH:
-                self.invalid_instruction()
+        outcome = self.engine.run()
+        if outcome is Outcome.HALTED:
+            self._halted = True
+        elif outcome is Outcome.BAD_FETCH:
+            self.invalid_instruction()
         if self._refused is not None:
             refused, self._refused = self._refused, None
             self._raise(refused)

@@ -10,8 +10,9 @@ Three deviations from native.py are known:
   can differ, as the callback cannot tell the continuation of a block from a new one.
 - A block of very many instructions is cut in pieces after 180 of them or more; with the native engine
   after 250 or more, up to 512.  For each piece the clock counts one.
-- A guest that loads a null task register and then goes through a call gate ends the process: Unicorn
-  aborts.
+- Two guests end the process: one that loads a null task register and goes through a call gate, where
+  Unicorn aborts; and where native.c is not in the process, one that divides the least number by -1,
+  which Unicorn leaves to the host.
 """
 
 from __future__ import annotations

@@ -697,9 +697,12 @@ def check_instants(states: Iterable[tuple[str, Any]]) -> None:
         return
     for section, name, field, value in fields:
         within_ns = field.metadata.get("within_ns")
-        if within_ns is None or value == NEVER:
+        if field.metadata.get("is_now"):
+            least, most = 0, (1 << NOW_BITS) - A_YEAR_NS  # it is to go on from there
+        elif within_ns is None or value == NEVER:
             continue
-        least, most = -1 << NOW_BITS, now_ns + within_ns
+        else:
+            least, most = -1 << NOW_BITS, now_ns + within_ns
         if not least <= value <= most:
             raise StreamError(
                 "an instant too far off",

@@ -268,6 +268,25 @@ class TestA20:
 
         assert found == [2, 1, 2]
 
+    def test_between_two_runs(self, rig: Rig) -> None:
+        """A machine that is reset or loaded moves it, too."""
+        rig.memory.write(0x10_2000, b"\1")
+        found = []
+
+        for high in (True, False, False, True):
+            rig.processor.set_a20(high)
+            rig.load(
+                bytes.fromhex(
+                    "a0 00 20 10 00"  # mov al, [0x102000]
+                    "f4"  # hlt
+                ),
+                protected_mode(a20=rig.state.a20),
+            )
+            rig.run()
+            found.append(rig.state.eax)
+
+        assert found == [1, 0, 0, 1]
+
     def test_page_tables(self, rig: Rig) -> None:
         """They are found through the gate, too."""
         rig.memory.write(0x10_5000, rig.memory.read(DIRECTORY, 4096))

@@ -163,6 +163,22 @@ class TestByTheHost:
 
         assert (first, rig.state.eax) == (1, 2)
 
+    def test_all_of_it_at_once(self, rig: Rig) -> None:
+        """As a load does, which changes RAM behind everybody's back."""
+        code = bytes.fromhex(
+            "ff d3"  # call ebx
+            "f4"  # hlt
+        )
+        rig.load(code, protected_mode(ebx=PATCHED))
+        rig.run()
+
+        rig.memory.ram.write(PATCHED, NEW)
+        rig.processor.engine.invalidate_all()
+        rig.processor.state = protected_mode(ebx=PATCHED)
+        rig.run()
+
+        assert rig.state.eax == 2
+
     def test_where_A20_is_closed(self, rig: Rig) -> None:
         """What is translated from the second MiB is what the host writes to the first."""
         for new in (b"", NEW):

@@ -6,6 +6,7 @@ instruction is, with which address and error code.
 
 from __future__ import annotations
 
+import signal
 import struct
 from collections.abc import Iterator
 
@@ -24,6 +25,7 @@ from rig import (
     STACK,
     STACK_3,
     TABLE,
+    TSS,
     Rig,
     needs_native,
     paging,
@@ -35,7 +37,7 @@ from rig import (
 import emu
 from emu.cpu.models import Model
 from emu.cpu.processor import Pause
-from emu.cpu.state import Segment
+from emu.cpu.state import Segment, State
 
 DE, DB, BP, OF, BR, UD, DF, TS, GP, PF = 0, 1, 3, 4, 5, 6, 8, 10, 13, 14
 FLAG_TF, FLAG_RF = 1 << 8, 1 << 16
@@ -506,6 +508,41 @@ class TestPageFault:
         assert rig.stack(1) == [NOWHERE]
 
 
+class TestTaskGate:
+    """Another task takes the interrupt, in an address space of its own."""
+
+    def test_with_other_page_tables(self, rig: Rig) -> None:
+        """What the engine has learned from the old ones is forgotten: SDM volume 3A, 7.3."""
+        rig.describe(SPARE_SELECTOR, 0x0000_8900_2000_0067)
+        task = struct.pack("<28x11I", 0x3000, SPARE, 2, *[0] * 4, STACK, *[0] * 3)
+        task += struct.pack("<7I", DATA_0, CODE_0, DATA_0, DATA_0, 0, 0, 0)
+        rig.memory.write(0x2000, task.ljust(0x68, b"\0"))
+        rig.memory.write(IDT + 0x40 * 8, struct.pack("<HHBBH", 0, SPARE_SELECTOR, 0, 0xE5, 0))
+        rig.memory.write(0x3000, struct.pack("<I", 0x1_1007))  # another directory, and table
+        rig.memory.write(0x1_1000, rig.memory.read(TABLE, 4096))
+        rig.memory.write(0x1_1000 + 0xD * 4, struct.pack("<I", 0xE007))
+        rig.memory.write(0xD000, b"\x11")
+        rig.memory.write(0xE000, b"\x22")
+        rig.memory.write(
+            SPARE,
+            bytes.fromhex(
+                "8a 1d 00 d0 00 00"  # mov bl, [0xd000]
+                "f4"  # hlt
+            ),
+        )
+        code = bytes.fromhex(
+            "a0 00 d0 00 00"  # mov al, [0xd000]
+            "cd 40"  # int 0x40
+        )
+        rig.load(code, paging())
+
+        rig.run()
+
+        assert rig.memory.read(TSS + 0x28, 1) == b"\x11"  # EAX of the old task
+        assert rig.state.ebx == 0x22
+        assert rig.state.cr3 == 0x3000
+
+
 class TestDoubleAndTripleFault:
     """SDM volume 3A, 6.15."""
 
@@ -816,6 +853,53 @@ class TestBreakpoints:
         assert rig.state.ebx == (not breaks)
 
 
+@needs_native
+class TestDivision:
+    """The least number by -1 has a quotient that does not fit: SDM volume 2A, IDIV.
+
+    Without native.c the host divides, and its own exception ends the process.
+    """
+
+    DIVISIONS = (
+        bytes.fromhex("f7 f9"),  # idiv ecx
+        bytes.fromhex("66 f7 f9"),  # idiv cx
+        bytes.fromhex("f6 f9"),  # idiv cl
+    )
+
+    def state(self, code: bytes) -> State:
+        least = (
+            {"eax": 0x8000}
+            if code[0] == 0xF6
+            else {"edx": 0x8000_8000 if code[0] == 0x66 else 1 << 31}
+        )
+        return protected_mode(ecx=0xFFFF_FFFF, **least)
+
+    @pytest.mark.parametrize("code", DIVISIONS, ids=["32 bits", "16 bits", "8 bits"])
+    def test_it_is_refused(self, rig: Rig, code: bytes) -> None:
+        rig.load(code, self.state(code))
+
+        rig.run()
+
+        assert rig.reported == [DE]
+        assert rig.stack(1) == [CODE]
+
+    def test_others_are_not(self, rig: Rig) -> None:
+        """-2 ** 31 in two registers by -1, and the least number by 1."""
+        code = bytes.fromhex(
+            "f7 f9"  # idiv ecx
+            "f4"  # hlt
+        )
+        for edx, eax, ecx, quotient in (
+            (0xFFFF_FFFF, 0x8000_0001, 0xFFFF_FFFF, 0x7FFF_FFFF),
+            (0xFFFF_FFFF, 0x8000_0000, 1, 0x8000_0000),
+        ):
+            rig.load(code, protected_mode(edx=edx, eax=eax, ecx=ecx))
+            rig.run()
+
+            assert rig.state.eax == quotient
+        assert rig.reported == []
+
+
 class TestNullTaskRegister:
     """LTR with a null selector is a #GP(0); SDM volume 2A, LTR."""
 
@@ -863,4 +947,4 @@ rig.run()
 """
         run = python(program)
 
-        assert run.returncode == -6
+        assert run.returncode == -signal.SIGABRT

@@ -5,6 +5,7 @@ Each case is a copy of the package in which one thing is not as it should be, an
 
 from __future__ import annotations
 
+import importlib.machinery
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import attrs
 import pytest
 from rig import ENGINES, Rig, needs_native, python
 
-from emu.cpu import binding, choose, layout, native
+from emu.cpu import binding, choose, errand, layout, native
 from emu.cpu.engine import EngineChoice
 from emu.cpu.layout import Registers
 from emu.errors import ConfigError
@@ -72,6 +73,8 @@ def copy(tmp_path: Path) -> Copy:
 
 @needs_native
 class TestWhy:
+    """The line, as it comes out; the shared object is in the process, or is not."""
+
     def test_no_compiler_when_it_was_installed(self, copy: Copy) -> None:
         copy.shared_object.unlink()
 
@@ -79,21 +82,12 @@ class TestWhy:
             "emu/cpu/native.c was not compiled when emu was installed (no C compiler?)"
         )
 
-    def test_the_shared_object_does_not_load(self, copy: Copy) -> None:
-        copy.shared_object.write_bytes(b"no ELF file")
-
-        assert copy.why().startswith("the compiled native.c does not load: ")
-
     def test_Unicorn_was_there_first(self, copy: Copy) -> None:
         """Its own functions are bound to each other already."""
         assert copy.why("import unicorn") == "unicorn was imported before emu"
 
-    def test_another_platform(self, copy: Copy) -> None:
-        why = copy.why("import platform; platform.machine = lambda: 'riscv64'")
-
-        assert why == "made for Linux on x86-64, this is linux on riscv64"
-
     def test_another_version_of_Unicorn(self, copy: Copy) -> None:
+        """The stand-ins are in the way by then, and forward."""
         copy.edit("layout.py", 'VERSION = "2.1.4"', 'VERSION = "2.0.0"')
 
         assert copy.why() == "made for Unicorn 2.0.0, this is 2.1.4"
@@ -112,37 +106,105 @@ class TestWhy:
 
         assert copy.why() == "its translator does not call the stand-ins"
 
-    def test_blocks_counted_differently(self, copy: Copy) -> None:
-        copy.edit("native.py", "_CHECK_BLOCKS = 32 * 3 + 1", "_CHECK_BLOCKS = 96")
 
-        assert copy.why() == "in slices of 960 a guest enters 97 blocks, not 96"
+class TestLoading:
+    """What is looked at before anything is loaded."""
+
+    def test_another_platform(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(native.sys, "platform", "beos")
+        monkeypatch.setattr(native.platform, "machine", lambda: "x86_64")
+
+        assert native._load() == "made for Linux on x86-64, this is beos on x86_64"
+
+    def test_another_processor(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(native.sys, "platform", "linux")
+        monkeypatch.setattr(native.platform, "machine", lambda: "riscv64")
+
+        assert native._load() == "made for Linux on x86-64, this is linux on riscv64"
+
+    @needs_native
+    def test_Unicorn_was_there_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(native, "_ALREADY_IMPORTED", True)
+
+        assert native._load() == "unicorn was imported before emu"
+
+    @needs_native
+    def test_no_shared_object(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(native.importlib.util, "find_spec", lambda _name: None)
+
+        assert "was not compiled" in str(native._load())
+
+    @needs_native
+    def test_one_that_does_not_load(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        file = tmp_path / "_native.so"
+        file.write_bytes(b"no ELF file")
+        spec = importlib.machinery.ModuleSpec("emu.cpu._native", None, origin=str(file))
+        monkeypatch.setattr(native.importlib.util, "find_spec", lambda _name: spec)
+
+        assert str(native._load()).startswith("the compiled native.c does not load: ")
+
+
+@needs_native
+class TestSelfCheck:
+    """What is looked at when it is loaded."""
+
+    def test_another_version_of_Unicorn(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(layout, "VERSION", "2.0.0")
+
+        assert native._find_problem() == (None, "made for Unicorn 2.0.0, this is 2.1.4")
+
+    def test_another_layout(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(binding, "check_layout", lambda _uc, _read: "all is elsewhere")
+
+        assert native._find_problem() == (None, "all is elsewhere")
+        with pytest.raises(ConfigError, match=r"this Unicorn .* is not known: all is elsewhere"):
+            Rig("reference")
+
+    def test_stand_ins_that_nobody_calls(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(errand, "run", lambda *_: None)
+
+        assert native._find_problem() == (None, "its translator does not call the stand-ins")
+
+    def test_blocks_counted_differently(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(native, "_CHECK_BLOCKS", 96)
+
+        assert native._find_problem() == (
+            None,
+            "in slices of 970 a guest enters 97 blocks, not 96",
+        )
 
     @pytest.mark.parametrize(
         ("old", "new"),
         [
-            ('"b9 20 00"', '"b9 21 00"'),  # once round too often
-            ('"f4"  # hlt\n)\n_CHECK_START', '"e6 80 f4"\n)\n_CHECK_START'),  # out 80h, al
-            ('"f4"  # hlt\n)\n_CHECK_START', '"eb fe"\n)\n_CHECK_START'),  # no end
+            ("b9 20 00", "b9 21 00"),  # once round too often
+            ("e2 f6 f4", "e2 f6 e6 80 f4"),  # out 80h, al
+            ("e2 f6 f4", "e2 f6 eb fe"),  # no end
         ],
     )
-    def test_a_self_check_that_fails(self, copy: Copy, old: str, new: str) -> None:
-        copy.edit("native.py", old, new)
+    def test_a_guest_that_goes_wrong(
+        self, old: str, new: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        code = native._CHECK_CODE.replace(bytes.fromhex(old), bytes.fromhex(new))
+        monkeypatch.setattr(native, "_CHECK_CODE", code)
 
-        assert copy.why() == "a guest that changes its own code computes wrongly"
+        assert native._find_problem() == (
+            None,
+            "a guest that changes its own code computes wrongly",
+        )
 
+    def test_nothing(self) -> None:
+        assert native._find_problem() == (native._library, None)
 
-def test_another_layout(copy: Copy) -> None:
-    """Then the reference engine cannot work either, and says so."""
-    copy.edit("layout.py", '(816, "mxcsr", _u32)', '(820, "mxcsr", _u32)')
+    def test_nothing_loaded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(native, "_loaded", "it rains")
 
-    run = python(
-        "import emu.cli; print(emu.cli.main(['run', '-m', '1M', 'hello']))", folder=copy.root
-    )
+        assert native._find_problem() == (None, "it rains")
 
-    assert run.stdout == "2\n"
-    assert run.stderr == (
-        "emu: this Unicorn (2.1.4) is not known: register mxcsr is not where it is expected\n"
-    )
+    def test_no_memory_for_another_engine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(native._library, "emu_native_register", lambda _engine: -1)
+
+        with pytest.raises(MemoryError):
+            Rig("native")
 
 
 class TestLayout:

@@ -369,6 +369,7 @@ class TestHostile:
         ("section", "field", "value", "named"),
         [
             ("cpu_common", "halted", 2, "halted"),
+            ("cpu_common", "exception_index", 13, "exception_index"),
             ("cpu", "fpu_valid", 0x100, "fpu_valid"),
             ("cpu", "a20_mask", 0x1234, "a20_mask"),
             ("cpu", "efer", 0x500, "efer"),
