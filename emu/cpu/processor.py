@@ -85,6 +85,7 @@ class Processor:
     _pausing: bool = attrs.field(init=False, default=False)
     _refused: Event | None = attrs.field(init=False, default=None)
     _stale_breakpoints: bool = attrs.field(init=False, default=False)
+    _stale_code: bool = attrs.field(init=False, default=False)
     _error: BaseException | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
@@ -151,7 +152,9 @@ class Processor:
 
         self.engine.patch(set_mask)
         self.engine.flush_tlb()
-        self._pause()  # blocks that follow each other directly do so by the old mask
+        # A block and the one that has followed it are linked, and the link outlives the mask.
+        self._stale_code = True
+        self._pause()
 
     # --- running --------------------------------------------------------------------------
 
@@ -189,6 +192,9 @@ class Processor:
         """From one block's start to another, and all that is to be done there."""
         if self._stale_breakpoints:
             self.state = self.state
+        if self._stale_code:
+            self.engine.invalidate_all()
+            self._stale_code = False
         self._pausing = False
         self._resume_clock()
         outcome = self.engine.run()

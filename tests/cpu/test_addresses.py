@@ -268,6 +268,27 @@ class TestA20:
 
         assert found == [2, 1, 2]
 
+    def test_code_that_led_to_other_code(self, rig: Rig) -> None:
+        """The gate closes between two instructions; the next time round it does not."""
+        first = bytes.fromhex(
+            "e6 92"  # out 0x92, al
+            "eb 00"  # jmp next
+            "b1 01"  # next: mov cl, 1
+            "f4"  # hlt
+        )
+        other = bytes.fromhex(
+            "e6 93"  # next: out 0x93, al
+            "ff e3"  # jmp ebx
+        )
+        rig.memory.write(0x1004, other)
+        rig.load(first, protected_mode(0x10_1000, ebx=0x10_1000), at=0x10_1000)
+        rig.ports.on_write[0x92] = lambda _value: rig.processor.set_a20(len(rig.ports.written) > 1)
+        rig.ports.on_write[0x93] = lambda _value: rig.processor.set_a20(True)
+
+        assert rig.run() is Pause.HALTED
+        assert rig.state.ecx == 1
+        assert [port for port, _ in rig.ports.written] == [0x92, 0x93, 0x92]
+
     def test_between_two_runs(self, rig: Rig) -> None:
         """A machine that is reset or loaded moves it, too."""
         rig.memory.write(0x10_2000, b"\1")

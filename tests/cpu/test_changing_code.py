@@ -163,6 +163,19 @@ class TestByTheHost:
 
         assert (first, rig.state.eax) == (1, 2)
 
+    def test_a_write_of_several_pages(self, rig: Rig) -> None:
+        """The code is neither where it begins nor where it ends."""
+        code = bytes.fromhex(
+            "ff d3"  # call ebx
+            "f4"  # hlt
+        )
+        for new in (CALLED, NEW + b"\xc3"):
+            rig.memory.write(PATCHED - 5000, bytes(5000) + new + bytes(5000))
+            rig.load(code, protected_mode(ebx=PATCHED))
+            rig.run()
+
+        assert rig.state.eax == 2
+
     def test_all_of_it_at_once(self, rig: Rig) -> None:
         """As a load does, which changes RAM behind everybody's back."""
         code = bytes.fromhex(

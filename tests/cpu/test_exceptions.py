@@ -37,7 +37,7 @@ from rig import (
 import emu
 from emu.cpu.models import Model
 from emu.cpu.processor import Pause
-from emu.cpu.state import Segment, State
+from emu.cpu.state import Segment, State, translator_flags
 
 DE, DB, BP, OF, BR, UD, DF, TS, GP, PF = 0, 1, 3, 4, 5, 6, 8, 10, 13, 14
 FLAG_TF, FLAG_RF = 1 << 8, 1 << 16
@@ -698,6 +698,17 @@ class TestSYSENTER:
         rig.run()
 
         assert rig.state.eax == 0x2A
+
+    def test_from_16_bit_code(self, rig: Rig) -> None:
+        """The translator is told that it is 32-bit code now, and nothing else."""
+        rig.memory.write(SPARE, b"\xf4")  # hlt
+        cs = Segment(CODE_3 | 3, 0, 0xFFFF, 0xFB00)
+        rig.load(bytes.fromhex("0f 34"), protected_mode(level=3, cs=cs, **MSRS))  # sysenter
+
+        rig.run()
+
+        assert rig.registers.hflags == translator_flags(rig.state)
+        assert rig.state.eip == SPARE + 1
 
     def test_with_no_code_segment(self, rig: Rig) -> None:
         """A null IA32_SYSENTER_CS is a #GP(0), at the instruction."""

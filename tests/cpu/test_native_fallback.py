@@ -6,7 +6,9 @@ Each case is a copy of the package in which one thing is not as it should be, an
 from __future__ import annotations
 
 import importlib.machinery
+import platform
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +107,17 @@ class TestWhy:
         copy.edit("native.py", "ctypes.RTLD_GLOBAL", "ctypes.RTLD_LOCAL")
 
         assert copy.why() == "its translator does not call the stand-ins"
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux"
+    or platform.machine() != "x86_64"
+    or not list((PACKAGE / "cpu").glob("_native*.so")),
+    reason="not built here",
+)
+def test_it_is_there_where_it_is_built() -> None:
+    """Or else all its tests would be skipped, and nobody would notice."""
+    assert native.UNAVAILABLE is None
 
 
 class TestLoading:

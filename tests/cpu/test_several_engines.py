@@ -6,9 +6,8 @@ import gc
 import weakref
 
 import pytest
-import unicorn
 from rig import CODE, ENGINES, Rig, needs_native, real_mode
-from unicorn import unicorn_const, x86_const
+from unicorn import Uc, unicorn_const, x86_const  # after emu: see emu/cpu/native.py
 
 from emu.cpu.processor import Pause
 
@@ -105,7 +104,7 @@ class TestForeign:
         rig = Rig(engine)
         rig.load(SUM)
         rig.run(30)
-        foreign = unicorn.Uc(unicorn_const.UC_ARCH_X86, unicorn_const.UC_MODE_32)
+        foreign = Uc(unicorn_const.UC_ARCH_X86, unicorn_const.UC_MODE_32)
         foreign.mem_map(0x1000, 0x1000)
         foreign.mem_write(
             0x1000,
