@@ -25,9 +25,9 @@ RUN_EXAMPLES = """\
 examples:
   emu run hello                        a guest that comes along
   emu run boot.img -m 4M               a boot sector of your own
-  emu run echo --save s.emu            ... saved there when you leave it with Ctrl-A X
+  emu run echo --save s.emu            saved there when you leave (Ctrl-A X)
   emu run ticks --until 'serial:tick 7' --for 1s
-                                       wait for a text, but for a second at the most
+                                       wait for a text, a second at the most
   emu run echo --record r.jsonl        write down what you type, and when
   emu run echo --replay r.jsonl        let it be typed again
 
@@ -64,6 +64,10 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **rest: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=_Help, **rest)
+
+    def _get_option_tuples(self, option_string: str) -> list[Any]:  # noqa: ARG002
+        """What *option_string* may abbreviate: nothing.  allow_abbrev spares names with one dash."""
+        return []
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see {self.prog} --help")
@@ -147,7 +151,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         "run",
         help="boot a guest",
         usage="emu run [OPTION ...] [IMAGE]",
-        description=f"Boot a guest.  The terminal is its serial port: {KEYS}",
+        description=f"Boot a guest.  The terminal is its serial port:\n{KEYS}",
         epilog=RUN_EXAMPLES + "\n" + STATUS,
     )
     run.add_argument(
@@ -219,7 +223,7 @@ def _parser() -> argparse.ArgumentParser:
         "restore",
         help="go on from a save",
         usage="emu restore [OPTION ...] FILE",
-        description=f"Go on from a save.  The terminal is the serial port: {KEYS}",
+        description=f"Go on from a save.  The terminal is the serial port:\n{KEYS}",
         epilog=STATUS,
     )
     restore.add_argument("file", metavar="FILE", help="what --save or Ctrl-A S has written")

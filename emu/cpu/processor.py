@@ -177,16 +177,16 @@ class Processor:
 
     def _reason_to_end(self) -> Pause | None:
         """At a block's start: why the run is to end; or else take the interrupt that is due."""
+        due = self._intr and self._interruptible()
+        stopping = self._stop or self.clock.now_ns >= self._until_ns
+        if due and not stopping:
+            self._take_interrupt()
         if self._shutdown:
             self._shutdown = False
             return Pause.SHUTDOWN
-        if self._stop or self.clock.now_ns >= self._until_ns:
+        if stopping:
             return Pause.REACHED
-        if self._intr and self._interruptible():
-            self._take_interrupt()
-        elif self._halted:
-            return Pause.HALTED
-        return None
+        return Pause.HALTED if self._halted else None
 
     def _run_engine(self) -> None:
         """From one block's start to another, and all that is to be done there."""
