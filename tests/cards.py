@@ -339,13 +339,20 @@ class Kettle:
         self.irq.drive(high=self.whistles)
 
 
-def plug_in_users_card(slot: Slot) -> Surroundings:
-    """A card of a user's that registers everything by hand."""
-    around = Surroundings(slot)
-    kettle = Kettle(slot, around.probe.listen(slot.irq(10)))
+def plug_in_kettle(slot: Slot) -> Kettle:
+    """The function that its user gives to a machine: it registers everything by hand."""
+    kettle = Kettle(slot, slot.irq(10))
     slot.register_ports(0x300, 2, kettle.read, kettle.write)
     slot.register_reset(kettle.reset)
     slot.register_savevm("user/kettle", 0, 1, kettle.save, kettle.load)
+    return kettle
+
+
+def plug_in_users_card(slot: Slot) -> Surroundings:
+    """A card of a user's."""
+    around = Surroundings(slot)
+    plug_in_kettle(slot)
+    around.probe.listen(slot.irqs[10])
     return around
 
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cards import plug_in_users_card
+from cards import plug_in_kettle
 from guest_runs import ECHO, PRIMES
 
 import emu
@@ -446,7 +446,7 @@ class TestMaking:
             ({"cards": [irq_taken]}, "IRQ 4 is driven by another card already"),
             ({"cards": [irq_of_the_cascade]}, "IRQ 2 is driven by another card"),
             ({"cards": [name_taken]}, "section 'serial/0' is registered twice"),
-            ({"cards": [plug_in_users_card, plug_in_users_card]}, "already"),
+            ({"cards": [plug_in_kettle, plug_in_kettle]}, "already"),
         ],
     )
     def test_a_machine_that_cannot_be(self, options: dict[str, object], problem: str) -> None:
@@ -843,14 +843,14 @@ class TestLoading:
 
 class TestUsersCards:
     def test_the_card_has_to_be_brought(self, machine) -> None:
-        vm = machine(HALT, cards=[plug_in_users_card])
+        vm = machine(HALT, cards=[plug_in_kettle])
         vm.board.slot.ports.write(0x301, 77, 1)
         saved = save_of(vm)
 
         with pytest.raises(StreamError) as refused:
             emu.load(io.BytesIO(saved))
         assert refused.value.section == "user/kettle/0"
-        with emu.load(io.BytesIO(saved), cards=[plug_in_users_card]) as other:
+        with emu.load(io.BytesIO(saved), cards=[plug_in_kettle]) as other:
             assert other.board.slot.ports.read(0x301, 1) == 77
             assert other.digest() == vm.digest()
 
@@ -858,27 +858,27 @@ class TestUsersCards:
         saved = save_of(machine(HALT))
 
         with pytest.raises(StreamError, match="the section is missing") as refused:
-            emu.load(io.BytesIO(saved), cards=[plug_in_users_card])
+            emu.load(io.BytesIO(saved), cards=[plug_in_kettle])
         assert refused.value.section == "user/kettle/0"
 
     def test_a_load_that_is_refused_gives_back_what_the_card_has_done_to_others(
         self, machine
     ) -> None:
         """Its function for loading acts as it reads; here it raises its interrupt."""
-        vm = machine(HALT, cards=[plug_in_users_card])
-        vm.run()
-        vm.board.slot.ports.write(0x301, 1, 1)
-        vm.board.slot.ports.write(0x300, 0, 1)
-        vm.run(emu.after("2ms"))
-        assert vm.board.slot.irqs[10].level
-        whistling = save_of(vm)
-        vm.board.slot.ports.read(0x300, 1)
+        other, vm = (machine(HALT, cards=[plug_in_kettle]) for _ in range(2))
+        for each in (other, vm):
+            each.run()
+        ports = other.board.slot.ports
+        ports.write(0x301, 1, 1)
+        ports.write(0x300, 0, 1)
+        other.run(emu.after("2ms"))
+        assert other.board.slot.irqs[10].level
         before = vm.digest()
 
         with pytest.raises(StreamError):
-            vm.load(io.BytesIO(whistling[:-1]))
+            vm.load(io.BytesIO(save_of(other)[:-1]))
 
-        assert vm.digest() == before
+        assert vm.digest() == before, "the interrupt controller has not heard of it"
         assert not vm.board.slot.irqs[10].level
 
 

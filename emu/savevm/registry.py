@@ -392,8 +392,7 @@ class Loading:
                 if isinstance(entry, Handlers)
                 for data in _all_of(entry)
             ]
-            if self._before:
-                self._states_before = [(card, deepcopy(card.state)) for card in self.registry.cards]
+            self._states_before = [(card, deepcopy(card.state)) for card in self.registry.cards]
 
 
 def _check_at_end(f: Stream) -> None:

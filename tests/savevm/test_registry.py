@@ -6,6 +6,9 @@ import pytest
 from synthetic import COUNTER_SAVED, Chip, CounterState, Machine, UserCard
 
 from emu.errors import ConfigError, StreamError
+from emu.hw import i8259
+from emu.irq import Line
+from emu.isa import Slot
 from emu.savevm.registry import NEXT_FREE, Registry
 from emu.savevm.stream import Stream
 
@@ -142,3 +145,28 @@ class TestInMemory:
             registry.load_sections(sections)
 
         assert card.value == 6
+
+
+class TestWhatAHandlerHasDriven:
+    def test_an_interrupt_it_requested_is_taken_back(self) -> None:
+        """Its load_state drove a line, and the controller, a declared card, remembered the edge."""
+        slot = Slot()
+        pair = i8259.attach_pair(slot, Line("INTR"))
+        line = slot.irq(5)
+        level = [False]
+
+        def load_state(f: Stream, _version: int) -> None:
+            level[0] = bool(f.get_byte())
+            line.drive(high=level[0])
+
+        slot.register_savevm("user", 0, 1, lambda f: f.put_byte(level[0]), load_state)
+        sections = slot.registry.save_sections()
+        before = pair.master.state.irr
+        sections["user", 0] = (1, b"\1")
+        sections["nobody", 0] = (1, b"")
+
+        with pytest.raises(StreamError, match="no such section"):
+            slot.registry.load_sections(sections)
+
+        assert pair.master.state.irr == before
+        assert slot.registry.save_sections()["user", 0] == (1, b"\0")
