@@ -467,12 +467,13 @@ def load(
                 "a save of QEMU's; it is loaded into a machine that is there: Machine(...).load()"
             )
         state = nameplate.State(**read_head(reader, nameplate.SECTION))
+        options = nameplate.options_from(state)
         chosen = choose(_choice(engine))
         vm = Machine.__new__(Machine)
         rom = bytes(state.rom_bytes)  # what is in it comes with the save, as RAM does
         try:
             vm._build(  # noqa: SLF001 - the other way to make one
-                state.board, nameplate.options_from(state), rom, {}, chosen, cards
+                state.board, options, rom, {}, chosen, cards
             )
         except ConfigError as error:
             raise StreamError(str(error), section=nameplate.NAME) from error

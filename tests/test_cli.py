@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -565,6 +566,36 @@ class TestPipes:
             child.wait(PATIENCE_S)
 
         assert child.returncode == 1  # the debug exit, with 0
+
+    def test_signals(self, tmp_path: Path) -> None:
+        """SIGUSR1 saves and the guest goes on; SIGTERM saves and the status is the signal's."""
+        with processes.start(
+            *("run", "ticks", "-m", "1M", "--save", "s.emu", "--pace", "on"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            cwd=tmp_path,
+        ) as child:
+            assert child.stdout is not None
+            assert child.stderr is not None
+            out, errors = child.stdout.fileno(), child.stderr.fileno()
+            read_until(out, b"tick 3\r")
+            child.send_signal(signal.SIGUSR1)
+            told = read_until(errors, b" ns\n")
+            with emu.load(tmp_path / "s.emu") as vm:
+                first_ns = vm.clock.now_ns
+            read_until(out, b"tick 9\r")
+            child.send_signal(signal.SIGTERM)
+            told += read_until(errors, b" ns\n")
+            child.wait(PATIENCE_S)
+
+        with emu.load(tmp_path / "s.emu") as vm:
+            last_ns = vm.clock.now_ns
+        assert child.returncode == 128 + signal.SIGTERM
+        assert told.decode().splitlines() == [
+            f"emu: saved to s.emu at {ns} ns" for ns in (first_ns, last_ns)
+        ]
 
     @pytest.mark.parametrize("words", [("run", "hello", "-m", "1M"), ("info",)])
     def test_a_full_disk(self, words: tuple[str]) -> None:

@@ -14,6 +14,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import processes
@@ -24,8 +25,10 @@ import emu
 from emu.host.ends import Memory
 from emu.host.terminal import HELP, Terminal
 from emu.machine import Machine
+from emu.tools import session
 from emu.tools.console import DEFAULT_SAVE, Console
 from emu.tools.pacing import Pace
+from emu.tools.session import Plan
 from emu.until import Condition, Reason
 
 PROMPT = emu.serial("> ")
@@ -317,6 +320,58 @@ class TestPace:
 
         assert (len(asked.times_ns) > 3) is paced
         assert asked.times_ns == sorted(asked.times_ns)
+
+
+class TestASession:
+    """What a run says to the person in front of it, and its exit status."""
+
+    @staticmethod
+    def run(vm: Machine, **plan: Any) -> int:
+        return session.run(vm, Plan(**plan), console_for(vm, plan.get("save")))
+
+    def test_left(self, person: Person, vm: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+        """Status 0, whatever was to be waited for; and where the machine is now."""
+        person.type(b"\x01x")
+        status = self.run(vm, goals=(emu.serial("never"),), save="s.emu")
+
+        assert status == 0
+        assert capsys.readouterr().err == (
+            "emu: saved to s.emu at 0 ns\r\nemu: stopped at 0 ns: Ctrl-A X\r\n"
+        )
+
+    def test_ended(self, vm: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+        """The run has come to what it was for."""
+        status = self.run(vm, goals=(PROMPT,), limit=emu.after("1s"))
+
+        assert status == 0
+        assert capsys.readouterr().err == f"emu: stopped at {vm.clock.now_ns} ns: serial:> \r\n"
+
+    def test_in_vain(self, vm: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+        """One line, not two."""
+        status = self.run(vm, goals=(emu.serial("never"),), limit=emu.after("10ms"))
+
+        assert status == 1
+        assert capsys.readouterr().err == (
+            "emu: after 0.01s, and before that not met: serial:never\r\n"
+        )
+
+    def test_a_signal_without_a_terminal(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Whoever sent it is told of the save; the status is the signal's."""
+
+        class Impatient(Memory):
+            """An end at which nobody waits for the second character."""
+
+            def write(self, data: bytes) -> None:
+                super().write(data)
+                if len(self.sent) == 1:
+                    signal.raise_signal(signal.SIGTERM)
+
+        with Machine("ticks", memory="1M", serial=Impatient()) as vm:
+            status = self.run(vm, save="s.emu")
+            at_ns = vm.clock.now_ns
+
+        assert status == 128 + signal.SIGTERM
+        assert capsys.readouterr().err == f"emu: saved to s.emu at {at_ns} ns\n"
 
 
 class TestAWholeProgram:

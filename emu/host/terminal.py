@@ -80,7 +80,8 @@ class Terminal:
         return self._input_ended and not self._typed
 
     def write(self, data: bytes) -> None:
-        self._mid_line = not data.endswith(b"\n")
+        if data:
+            self._mid_line = not data.endswith(b"\n")
         try:
             write_all(self._screen, data)
         except OSError as problem:

@@ -228,6 +228,60 @@ class TestScreen:
 
         assert capsys.readouterr() == ("", f"{HELP}\r\nsaved\n")
 
+    def test_a_line_of_ours_is_not_in_the_guests(
+        self, user: User, end: Terminal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where both are on one screen; and where the guest has ended its own there is no gap."""
+        with os.fdopen(os.dup(user.slave), "w", buffering=1) as screen:
+            monkeypatch.setattr(sys, "stderr", screen)
+            end.write(b"login: ")
+            end.say("one")
+            end.say("two")
+            end.write(b"a line\r\n")
+            end.say("three")
+            monkeypatch.undo()
+
+        assert user.sees(34) == b"login: \r\none\r\ntwo\r\na line\r\nthree\r\n"
+
+    @pytest.mark.parametrize(("line", "more"), [(b"> ", b"\r\n"), (b">\r\n", b""), (b"", b"")])
+    def test_whoever_comes_next_has_a_line_of_its_own(
+        self, user: User, end: Terminal, line: bytes, more: bytes
+    ) -> None:
+        """The shell's prompt, say; closed twice, it is one line."""
+        end.write(line)
+        end.close()
+        end.close()
+        os.write(user.slave, b"$")
+
+        assert user.sees(len(line + more) + 1) == line + more + b"$"
+
+    def test_a_screen_that_has_gone(self, user: User, end: Terminal) -> None:
+        """Bytes are gone, as with an unplugged cable: the guest need not know."""
+        os.close(user.master)
+        end.write(b"anybody?")
+        end.close()
+
+        assert end.read(1) == b""
+        assert end.at_end
+
+    def test_nobody_to_say_it_to(self, end: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Standard error is full: that is no reason to end a run."""
+        full = Path("/dev/full").open("w", buffering=1)  # noqa: SIM115 - closing it fails
+        monkeypatch.setattr(sys, "stderr", full)
+        end.say("saved")
+
+        with pytest.raises(OSError, match=r"No space left on device"):
+            full.close()
+
+    def test_knows_whether_a_person_is_there(self, user: User, end: Terminal) -> None:
+        """At a terminal, but not at a pipe."""
+        reading, writing = os.pipe()
+
+        assert end.has_person
+        assert not Terminal(reading, user.slave).has_person
+        os.close(reading)
+        os.close(writing)
+
 
 class TestPipes:
     def test_are_plain_bytes(self) -> None:
