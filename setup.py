@@ -17,13 +17,13 @@ setup(
     package_data={
         "emu": ["py.typed"],
         "emu._firmware": ["*"],
-        "emu.cpu": ["native.c"],
+        "emu.cpu": ["*.c"],
         "emu.savevm": ["FORMAT.md"],
     },
     ext_modules=[
         Extension(
             "emu.cpu._native",
-            ["emu/cpu/native.c"],
+            ["emu/cpu/native.c", "emu/cpu/corrections.c"],
             extra_compile_args=["-O2", "-Wall"],
             libraries=["dl"],
             optional=True,

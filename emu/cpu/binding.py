@@ -8,9 +8,12 @@ callbacks are registered with the library directly.  The prototypes are those of
 from __future__ import annotations
 
 import ctypes
+import platform
+import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import attrs
 import unicorn
 from unicorn import unicorn_const, x86_const
 from unicorn.unicorn_py3 import unicorn as python_binding
@@ -21,6 +24,9 @@ from emu.memory import Memory
 
 lib: ctypes.CDLL = python_binding.uclib
 VERSION: str = unicorn.__version__
+KNOWN_BUILD = (
+    sys.platform == "linux" and platform.machine() == "x86_64" and layout.VERSION == VERSION
+)
 
 _Pointer = ctypes.c_void_p
 InCallback = ctypes.CFUNCTYPE(ctypes.c_uint32, _Pointer, ctypes.c_uint32, ctypes.c_int, _Pointer)
@@ -135,6 +141,29 @@ def check(status: int) -> None:
     """Raise for a call of ours that the library refused: that is our own mistake."""
     if status != OK:
         raise unicorn.UcError(status)
+
+
+@attrs.frozen
+class Structures:
+    """Where the library keeps the running engine: its handle, CPUState and CPUX86State."""
+
+    uc: int
+    cpu: int
+    env: int
+
+
+def find_structures(uc: unicorn.Uc) -> Structures:
+    """Those of *uc*, by what is known of this very build; only where `KNOWN_BUILD` is true."""
+    handle = uc._uch.value  # noqa: SLF001 - the binding has no name for it
+    cpu = ctypes.c_uint64.from_address(handle + layout.UC_CPU).value
+    return Structures(handle, cpu, ctypes.c_uint64.from_address(cpu + layout.CPU_ENV).value)
+
+
+def find_next_block(uc: unicorn.Uc) -> Any:
+    """How *uc* is to translate the next block, to be written to; None where that is not known."""
+    if not KNOWN_BUILD:
+        return None
+    return ctypes.c_uint32.from_address(find_structures(uc).cpu + layout.CPU_NEXT_BLOCK)
 
 
 def flush_tlb(uc: unicorn.Uc) -> None:

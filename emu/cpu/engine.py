@@ -78,6 +78,16 @@ class Engine(Protocol):
     def run(self) -> Outcome:
         """Go on from `registers` until there is a reason to stop."""
 
+    def step(self) -> Outcome:
+        """The same, but for one instruction at most.
+
+        A run after it ends the block first that the instruction is in; so the guest cannot tell.
+        """
+
+    @property
+    def is_mid_block(self) -> bool:
+        """True where a step has come to the middle of a block: no stop, and nothing delivered."""
+
     def patch(self, change: Callable[[], None]) -> None:
         """Let *change* edit `registers`, in the middle of an instruction too; no flags there."""
 

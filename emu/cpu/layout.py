@@ -20,6 +20,13 @@ CONTEXT_BYTES = 5608  # of uc_context_save
 CONTEXT_HEADER_BYTES = 40  # before CPUX86State in it
 STATE_BYTES = CONTEXT_BYTES - CONTEXT_HEADER_BYTES
 
+# Of the wheel for Linux on x86-64: in the engine's structure, the pointer to CPUState; in that one,
+# the pointer to CPUX86State, and how the next block is to be translated.
+UC_CPU = 440
+CPU_ENV = 296
+CPU_NEXT_BLOCK = 0x18
+ONE_INSTRUCTION = 1  # ... as a block of one instruction
+
 # hflags: what the translator must know of the processor's mode, besides the program counter.
 HF_CPL = 3 << 0
 HF_INHIBIT_IRQ = 1 << 3

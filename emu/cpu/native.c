@@ -2,10 +2,8 @@
  *
  * Unicorn's wheel calls its own global functions through its procedure linkage table.  A shared
  * object that is loaded into the global scope before Unicorn can therefore stand in for them.
- * Eight are stood in for here.  Five do their work for the engines that were registered with
- * `emu_native_register`, and forward for every other engine of the process as if we were not there;
- * the last three keep guests from ending the process, and do so for every engine, the reference one
- * among them.
+ * Five are stood in for here.  They do their work for the engines that were registered with
+ * `emu_native_register`, and forward for every other engine of the process as if we were not there.
  *
  *   1  tlb_set_page_with_attrs          a page with no translated code needs no call per store
  *   2  tlb_protect_code                 ... until it gets some, under whatever virtual address
@@ -14,14 +12,12 @@
  *                                       here alone a run stops
  *   5  cpu_loop_exit_noexc              a block that changes itself goes on as one more block,
  *                                       and no stop comes between
- *   6  helper_ltr                       LTR with a null selector
- *   7  helper_idivl_EAX                 IDIV of the least number by -1
- *   8  helper_idivw_AX                  the same, of 16 bits
  *
  * What Python does per block in reference.py is `emu_native_block` here; the two must agree.
+ * corrections.c stands in for more, where Unicorn's processor departs from the manual.
  *
- * Every global name begins with emu_native_, but for the eight: a global of ours that also exists
- * in another library would stand in for that as well.
+ * Every global name begins with emu_native_, but for the five: a global of ours that also exists in
+ * another library would stand in for that as well.
  */
 
 #define _GNU_SOURCE
@@ -50,8 +46,23 @@
 #define CC_OP_EFLAGS 1
 #define EAX 0
 #define EDX 2
-#define DIVIDE_ERROR 0
-#define GENERAL_PROTECTION 13
+/* Offsets in CPUState and in the head of a translated block. */
+#define CPU_NEXT_BLOCK 0x18
+#define BLOCK_INSTRUCTIONS 22
+#define BLOCK_FLAGS 24
+#define ONE_INSTRUCTION 1u      /* for CPU_NEXT_BLOCK */
+#define BLOCK_IS_INVALID 0x40000u
+
+
+/* What a block's start is; stepping.py tells more. */
+enum pace {
+    BLOCKS, /* look, count, enter */
+    REST,   /* of a block that changed itself: count, enter */
+    PEEK,   /* stop before it */
+    FIRST,  /* an instruction that begins a block: look, count, enter; then STOP */
+    NEXT,   /* another of the same block: enter; then STOP */
+    STOP,   /* stop before the next */
+};
 
 /* One engine.  native.py has the same structure; it reads and writes the first part of it. */
 struct emu_native_engine {
@@ -61,8 +72,8 @@ struct emu_native_engine {
     int64_t rdtsc_ns;    /* what reading the time stamp counter costs */
     uint32_t interrupt;  /* the INTR pin: stop at the first block that can be interrupted */
     uint32_t stopped;    /* we asked for the stop; a run that ends without it has halted */
+    uint32_t pace;       /* what a block's start is at the moment */
     /* Python does not touch what follows. */
-    uint32_t continuation; /* the next block continues one that changed itself */
     uint32_t ram_pages;
     uint8_t *env;
     void *uc;
@@ -70,6 +81,7 @@ struct emu_native_engine {
     void *tcg;          /* learned when the first code is translated */
     uint8_t *ram;       /* the host address of guest RAM */
     uint8_t *code;      /* a byte a page of RAM: translated code has come from it */
+    const uint8_t *block; /* the translation of the block that is being stepped through */
     struct emu_native_engine *next;
 };
 
@@ -86,10 +98,7 @@ static struct {
     void (*check_exit_request)(void *);
     void (*helper_check_exit_request)(void *, uint32_t);
     void (*cpu_loop_exit_noexc)(void *) __attribute__((noreturn));
-    void (*helper_ltr)(void *, int);
-    void (*helper_idivl_EAX)(void *, uint64_t);
-    void (*helper_idivw_AX)(void *, uint64_t);
-    void (*raise_exception_err_ra)(void *, int, int, uintptr_t) __attribute__((noreturn));
+    const uint8_t *(*tcg_tb_lookup)(void *, uintptr_t);
     void (*tlb_set_dirty)(void *, uint64_t);
     void (*tlb_reset_dirty)(void *, uint64_t, uint64_t);
     void (*tlb_flush)(void *);
@@ -113,10 +122,7 @@ const char *emu_native_bind(void *library)
         {"check_exit_request_x86_64", &real.check_exit_request},
         {"helper_check_exit_request_x86_64", &real.helper_check_exit_request},
         {"cpu_loop_exit_noexc_x86_64", &real.cpu_loop_exit_noexc},
-        {"helper_ltr_x86_64", &real.helper_ltr},
-        {"helper_idivl_EAX_x86_64", &real.helper_idivl_EAX},
-        {"helper_idivw_AX_x86_64", &real.helper_idivw_AX},
-        {"raise_exception_err_ra_x86_64", &real.raise_exception_err_ra},
+        {"tcg_tb_lookup_x86_64", &real.tcg_tb_lookup},
         {"tlb_set_dirty_x86_64", &real.tlb_set_dirty},
         {"tlb_reset_dirty_x86_64", &real.tlb_reset_dirty},
         {"tlb_flush_x86_64", &real.tlb_flush},
@@ -183,7 +189,7 @@ void emu_native_unregister(struct emu_native_engine *e)
     e->code = NULL;
 }
 
-/* ---- the six ---------------------------------------------------------------------------- */
+/* ---- the five --------------------------------------------------------------------------- */
 
 /* 1.  Called when a page enters the TLB.  Unicorn leaves every writable page marked "not dirty",
  * which makes each store call out to look for translated code; where there is none in the
@@ -235,12 +241,34 @@ static inline bool is_due(const struct emu_native_engine *e)
     return (eflags & EFLAGS_IF) && !(hflags & HFLAGS_INHIBIT_IRQ);
 }
 
+/* A block's start while something is under way: true if the run is to stop before it. */
+static bool stops_unusually(struct emu_native_engine *e)
+{
+    switch ((enum pace)e->pace) {
+    case REST:
+        e->pace = BLOCKS;
+        break;
+    case FIRST:
+        if (is_due(e))
+            return true;
+        e->pace = STOP;
+        break;
+    case NEXT:
+        e->pace = STOP;
+        return false;
+    default:
+        return true;
+    }
+    e->now_ns += e->block_ns;
+    return false;
+}
+
 /* A block is about to be entered: true if the run is to stop before it. */
 static inline bool emu_native_block(struct emu_native_engine *e)
 {
-    if (UNLIKELY(e->continuation))
-        e->continuation = 0;
-    else if (UNLIKELY(is_due(e)))
+    if (UNLIKELY(e->pace != BLOCKS))
+        return stops_unusually(e);
+    if (UNLIKELY(is_due(e)))
         return true;
     e->now_ns += e->block_ns;
     return false;
@@ -256,6 +284,8 @@ void helper_check_exit_request_x86_64(void *uc, uint32_t in_delay_slot)
     if (LIKELY(e)) {
         if (LIKELY(!emu_native_block(e)))
             return;
+        if (e->pace == PEEK)
+            e->block = real.tcg_tb_lookup(e->tcg, (uintptr_t)__builtin_return_address(0));
         e->stopped = 1;
         real.emu_stop(uc);
     }
@@ -269,50 +299,21 @@ void cpu_loop_exit_noexc_x86_64(void *cpu)
 {
     struct emu_native_engine *e = by_cpu(cpu);
     if (e)
-        e->continuation = 1;
+        e->pace = REST;
     real.cpu_loop_exit_noexc(cpu);
-}
-
-/* 6.  Called by the translated code of LTR.  A null selector is a #GP(0) in hardware (SDM 2A, LTR).
- * Unicorn takes it, and aborts when a call gate next looks for a stack in what is no TSS.  The
- * return address is again the place in the translated code. */
-void helper_ltr_x86_64(void *env, int selector)
-{
-    if (!(selector & 0xFFFC))
-        real.raise_exception_err_ra(env, GENERAL_PROTECTION, 0,
-                                    (uintptr_t)__builtin_return_address(0));
-    real.helper_ltr(env, selector);
-}
-
-/* 7, 8.  Called by the translated code of IDIV, with the divisor.  The least number by -1 has a
- * quotient that does not fit: #DE (SDM 2A, IDIV).  Unicorn leaves the division to the host, whose
- * processor raises its own #DE: SIGFPE. */
-void helper_idivl_EAX_x86_64(void *env, uint64_t divisor)
-{
-    const uint64_t *regs = (const uint64_t *)((const uint8_t *)env + ENV_REGS);
-    if ((uint32_t)divisor == UINT32_MAX && (uint32_t)regs[EDX] == 0x80000000u &&
-        (uint32_t)regs[EAX] == 0)
-        real.raise_exception_err_ra(env, DIVIDE_ERROR, 0, (uintptr_t)__builtin_return_address(0));
-    real.helper_idivl_EAX(env, divisor);
-}
-
-void helper_idivw_AX_x86_64(void *env, uint64_t divisor)
-{
-    const uint64_t *regs = (const uint64_t *)((const uint8_t *)env + ENV_REGS);
-    if ((uint16_t)divisor == UINT16_MAX && (uint16_t)regs[EDX] == 0x8000u &&
-        (uint16_t)regs[EAX] == 0)
-        real.raise_exception_err_ra(env, DIVIDE_ERROR, 0, (uintptr_t)__builtin_return_address(0));
-    real.helper_idivw_AX(env, divisor);
 }
 
 /* ---- what native.py calls --------------------------------------------------------------- */
 
-/* Run from `eip` until the deadline, an interrupt that can be delivered, or a halt. */
-int emu_native_start(struct emu_native_engine *e, uint64_t eip)
+/* Run from `eip` at that pace until there is a reason to stop, or a halt. */
+int emu_native_start(struct emu_native_engine *e, uint64_t eip, uint32_t pace)
 {
     struct emu_native_engine *outer = starting;
     starting = e;
     e->stopped = 0;
+    e->pace = pace;
+    if (pace == FIRST || pace == NEXT)
+        *(uint32_t *)((uint8_t *)e->cpu + CPU_NEXT_BLOCK) = ONE_INSTRUCTION;
     int error = real.emu_start(e->uc, eip, 0, 0, 0);
     starting = outer;
     return error;
@@ -329,15 +330,44 @@ void emu_native_settle_flags(struct emu_native_engine *e)
     }
 }
 
+/* A stop is due now; asked where no block begins. */
+int emu_native_is_due(const struct emu_native_engine *e)
+{
+    return is_due(e);
+}
+
+/* Stop here: an exception has been raised, and there is no block to begin yet. */
+void emu_native_stop(struct emu_native_engine *e)
+{
+    e->stopped = 1;
+    real.emu_stop(e->uc);
+}
+
 /* An exception has been delivered.  Its handler may be where no block can be translated, and raise
  * the next: so the run stops here, too, where it is to stop. */
 void emu_native_delivered(struct emu_native_engine *e)
 {
-    e->continuation = 0;
-    if (is_due(e)) {
-        e->stopped = 1;
-        real.emu_stop(e->uc);
-    }
+    if (e->pace == REST)
+        e->pace = BLOCKS;
+    if (e->pace != BLOCKS || is_due(e))
+        emu_native_stop(e);
+}
+
+/* How many instructions the block has that was last stopped at with PEEK. */
+uint32_t emu_native_block_instructions(const struct emu_native_engine *e)
+{
+    return *(const uint16_t *)(e->block + BLOCK_INSTRUCTIONS);
+}
+
+/* The instruction that has been stepped over may have changed that block; run whole, the block would
+ * have been cut there, and its rest counted (see 5).  Returns 1 if so. */
+int emu_native_end_changed_block(struct emu_native_engine *e)
+{
+    if (!e->block || !(*(const uint32_t *)(e->block + BLOCK_FLAGS) & BLOCK_IS_INVALID))
+        return 0;
+    e->block = NULL;
+    e->now_ns += e->block_ns;
+    return 1;
 }
 
 void emu_native_flush_tlb(struct emu_native_engine *e)

@@ -1,63 +1,36 @@
 """The native engine: Unicorn with the stand-ins of native.c in its way.
 
-The stand-ins must be in the process before Unicorn is, so importing this module comes before
-importing Unicorn, and where that fails for any reason, `UNAVAILABLE` says why in one line and
-the reference engine serves instead.  Looked at, in this order: the platform, Unicorn not
-imported yet, the built shared object, Unicorn's version, each symbol, the layout of the
-processor's state, and a guest of a few lines that changes its own code, run whole and in slices.
+The stand-ins must be in the process before Unicorn is (preload.py).  Where that fails for any
+reason, `UNAVAILABLE` says why in one line and the reference engine serves instead.  Looked at, in
+this order: the platform, Unicorn not imported yet, the built shared object, Unicorn's version, each
+symbol, the layout of the processor's state, and a guest of a few lines that changes its own code,
+run whole and in slices.
 """
 
 from __future__ import annotations
 
 import ctypes
-import importlib.util
-import platform
-import sys
 import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import ClassVar
 
-_ALREADY_IMPORTED = "unicorn" in sys.modules
+from unicorn import x86_const
 
-
-def _load() -> ctypes.CDLL | str:
-    """Load native.c's shared object into the global scope, or say why not."""
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        return f"made for Linux on x86-64, this is {sys.platform} on {platform.machine()}"
-    if _ALREADY_IMPORTED:
-        return "unicorn was imported before emu"
-    spec = importlib.util.find_spec("emu.cpu._native")
-    if spec is None or spec.origin is None or not Path(spec.origin).exists():
-        return "emu/cpu/native.c was not compiled when emu was installed (no C compiler?)"
-    try:
-        return ctypes.CDLL(spec.origin, ctypes.RTLD_GLOBAL)
-    except OSError as error:
-        return f"the compiled native.c does not load: {error}"
-
-
-_loaded = _load()
-
-from unicorn import x86_const  # noqa: E402 - the order is the point
-
-from emu.clock import NEVER, Costs  # noqa: E402
-from emu.cpu import binding, errand, exchange, layout  # noqa: E402
-from emu.cpu.engine import Calls, Outcome  # noqa: E402
-from emu.cpu.layout import Registers  # noqa: E402
-from emu.cpu.models import Model  # noqa: E402
-from emu.cpu.state import CODE_SEGMENT, DATA_SEGMENT, Segment, State  # noqa: E402
-from emu.cpu.wiring import Wiring, check_run  # noqa: E402
-from emu.memory import MIB, PAGE_BYTES, Memory, Ram  # noqa: E402
+from emu.clock import NEVER, Costs
+from emu.cpu import binding, corrections, errand, exchange, layout, preload
+from emu.cpu.engine import Calls, Outcome
+from emu.cpu.layout import Registers
+from emu.cpu.models import Model
+from emu.cpu.state import CODE_SEGMENT, DATA_SEGMENT, Segment, State
+from emu.cpu.stepping import Pace, SteppingEngine
+from emu.cpu.wiring import Wiring, check_run
+from emu.memory import MIB, PAGE_BYTES, Memory, Ram
 
 # Any load: native.c comes to know an engine's translator when that translates one.
 _LEARN = bytes.fromhex(
     "8a 07"  # mov al, [bx]
     "f4"  # hlt
 )
-
-# Where this build of the library keeps the pointers that lead to CPUX86State.
-_UC_CPU = 440
-_CPU_ENV = 296
 
 
 class Shared(ctypes.Structure):
@@ -70,7 +43,7 @@ class Shared(ctypes.Structure):
         ("rdtsc_ns", ctypes.c_int64),
         ("interrupt", ctypes.c_uint32),
         ("stopped", ctypes.c_uint32),
-        ("continuation", ctypes.c_uint32),
+        ("pace", ctypes.c_uint32),
         ("ram_pages", ctypes.c_uint32),
         ("env", ctypes.c_void_p),
         ("uc", ctypes.c_void_p),
@@ -78,6 +51,7 @@ class Shared(ctypes.Structure):
         ("tcg", ctypes.c_void_p),
         ("ram", ctypes.c_void_p),
         ("code", ctypes.c_void_p),
+        ("block", ctypes.c_void_p),
         ("next", ctypes.c_void_p),
     ]
     now_ns: int
@@ -86,6 +60,7 @@ class Shared(ctypes.Structure):
     rdtsc_ns: int
     interrupt: int
     stopped: int
+    pace: int
     ram_pages: int
     env: int
     uc: int
@@ -97,15 +72,13 @@ class Shared(ctypes.Structure):
 def _bind(library: ctypes.CDLL) -> str | None:
     """Give the shared object the library's functions; None, or what is missing."""
     library.emu_native_bind.restype = ctypes.c_char_p
-    for name in ("emu_native_start", "emu_native_register"):
-        getattr(library, name).restype = ctypes.c_int
     missing = library.emu_native_bind(ctypes.c_void_p(binding.lib._handle))  # noqa: SLF001
     if binding.VERSION != layout.VERSION:
         return f"made for Unicorn {layout.VERSION}, this is {binding.VERSION}"
     return f"Unicorn has no {missing.decode()}" if missing else None
 
 
-class NativeEngine:
+class NativeEngine(SteppingEngine):
     """See `emu.cpu.engine.Engine`.  `registers` is the running engine's own state."""
 
     name = "native"
@@ -113,20 +86,23 @@ class NativeEngine:
     def __init__(
         self, library: ctypes.CDLL, memory: Memory, model: Model, costs: Costs, calls: Calls
     ) -> None:
+        super().__init__()
         self._library = library
         self._uc = binding.open_unicorn(memory, model)
+        self._corrected = corrections.correct(self._uc)
+        places = binding.find_structures(self._uc)
         self._shared = Shared(
             deadline_ns=NEVER,
             block_ns=costs.block_ns,
             rdtsc_ns=costs.rdtsc_ns,
             ram_pages=memory.ram.pages,
-            uc=self._uc._uch.value,  # noqa: SLF001 - the binding has no name for it
+            uc=places.uc,
+            cpu=places.cpu,
+            env=places.env,
             ram=memory.ram.address,
         )
         shared = self._shared
-        shared.cpu = ctypes.c_uint64.from_address(shared.uc + _UC_CPU).value
-        shared.env = ctypes.c_uint64.from_address(shared.cpu + _CPU_ENV).value
-        self.registers = Registers.from_address(shared.env)
+        self._registers = Registers.from_address(places.env)
         self._pointer = ctypes.byref(shared)
         if library.emu_native_register(self._pointer):
             raise MemoryError
@@ -141,7 +117,7 @@ class NativeEngine:
     def close(self) -> None:
         self._unregister()
         self._wiring.release()
-        del self.registers, self._uc
+        del self._registers, self._uc
 
     # --- the clock and the pins, shared with C --------------------------------------------
 
@@ -171,8 +147,13 @@ class NativeEngine:
 
     # --- registers ------------------------------------------------------------------------
 
+    @property
+    def registers(self) -> Registers:
+        return self._registers
+
     def edit(self, change: Callable[[], None]) -> None:
         """Let *change* edit `registers` in the middle of a run: they are the live ones."""
+        self._forget_block()
         self._library.emu_native_settle_flags(self._pointer)
         change()
         self._library.emu_native_delivered(self._pointer)
@@ -183,18 +164,40 @@ class NativeEngine:
 
     def registers_loaded(self) -> None:
         """The rounding modes of x87 and SSE are kept twice; writing by id sets both."""
+        self._forget_block()
         self._uc.reg_write(x86_const.UC_X86_REG_FPCW, self.registers.fpuc)
         self._uc.reg_write(x86_const.UC_X86_REG_MXCSR, self.registers.mxcsr)
         self.flush_tlb()
 
     # --- running --------------------------------------------------------------------------
 
-    def run(self) -> Outcome:
-        status = self._library.emu_native_start(self._pointer, ctypes.c_uint64(self.registers.eip))
+    def _go(self, pace: Pace) -> Outcome:
+        eip = ctypes.c_uint64(self._registers.eip)
+        status = self._library.emu_native_start(self._pointer, eip, pace)
         self._library.emu_native_settle_flags(self._pointer)
         if not check_run(status):
             return Outcome.BAD_FETCH
         return Outcome.STOPPED if self._shared.stopped else Outcome.HALTED
+
+    def postpones(self, vector: int) -> bool:
+        if not self._corrected.is_ahead(vector, Pace(self._shared.pace)):
+            return False
+        self._corrected.take_back(self._registers)
+        self._blocked = True
+        self._library.emu_native_stop(self._pointer)
+        return True
+
+    def _has_entered(self) -> bool:
+        return self._shared.pace == Pace.STOP
+
+    def _is_due(self) -> bool:
+        return bool(self._library.emu_native_is_due(self._pointer))
+
+    def _block_instructions(self) -> int:
+        return int(self._library.emu_native_block_instructions(self._pointer))
+
+    def _end_changed_block(self) -> bool:
+        return bool(self._library.emu_native_end_changed_block(self._pointer))
 
     def flush_tlb(self) -> None:
         self._library.emu_native_flush_tlb(self._pointer)
@@ -316,10 +319,10 @@ def _check(library: ctypes.CDLL) -> str | None:
 
 
 def _find_problem() -> tuple[ctypes.CDLL | None, str | None]:
-    if isinstance(_loaded, str):
-        return None, _loaded
-    problem = _bind(_loaded) or _check(_loaded)
-    return (None, problem) if problem else (_loaded, None)
+    if isinstance(preload.LOADED, str):
+        return None, preload.LOADED
+    problem = _bind(preload.LOADED) or corrections.PROBLEM or _check(preload.LOADED)
+    return (None, problem) if problem else (preload.LOADED, None)
 
 
 _library, UNAVAILABLE = _find_problem()

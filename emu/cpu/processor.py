@@ -172,7 +172,22 @@ class Processor:
         self._until_ns = until_ns
         with ctrl_c.held(self.stop):
             while (pause := self._reason_to_end()) is None:
-                self._run_engine()
+                self._go_on(self.engine.run)
+        return pause
+
+    def step(self) -> Pause | None:
+        """Execute one instruction; before a block's first, the interrupt that is due is delivered.
+
+        None, or why nothing could be executed, or nothing more can be.  What `run` would
+        have done where it stops is done where a block has ended, and not in the middle of one:
+        `engine.is_mid_block`, where a machine cannot be saved.
+        """
+        self._stop = False
+        self._until_ns = NEVER
+        with ctrl_c.held(self.stop):
+            pause = None if self.engine.is_mid_block else self._reason_to_end()
+            if pause is None:
+                self._go_on(self.engine.step)
         return pause
 
     def _reason_to_end(self) -> Pause | None:
@@ -188,16 +203,17 @@ class Processor:
             return Pause.REACHED
         return Pause.HALTED if self._halted else None
 
-    def _run_engine(self) -> None:
-        """From one block's start to another, and all that is to be done there."""
+    def _go_on(self, run: Callable[[], Outcome]) -> None:
+        """*run* the engine, and see to what is to be done at the block's start that it comes to."""
         if self._stale_breakpoints:
             self.state = self.state
         if self._stale_code:
             self.engine.invalidate_all()
             self._stale_code = False
         self._pausing = False
-        self._resume_clock()
-        outcome = self.engine.run()
+        if not self.engine.is_mid_block:
+            self._resume_clock()
+        outcome = run()
         if outcome is Outcome.HALTED:
             self._halted = True
         elif outcome is Outcome.BAD_FETCH:
@@ -205,13 +221,14 @@ class Processor:
         if self._refused is not None:
             refused, self._refused = self._refused, None
             self._raise(refused)
-        self.clock.advance_to(self.engine.now_ns)
+        if not self.engine.is_mid_block:
+            self.clock.advance_to(self.engine.now_ns)
         if self._error is not None:
             error, self._error = self._error, None
             raise error
 
     def _pause(self) -> None:
-        """End the engine's run at the next block's start; `_run_engine` sees to the rest."""
+        """End the engine's run at the next block's start; `_go_on` sees to the rest."""
         self._pausing = True
         self.engine.deadline_ns = 0
 

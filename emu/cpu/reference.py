@@ -4,15 +4,17 @@ It is the readable one, and runs wherever Unicorn does, some 250 times slower th
 Its registers are an overlay on the bytes of a saved context: pulled out before they are looked
 at, pushed back before the guest goes on.
 
-Three deviations from native.py are known:
+Four deviations from native.py are known:
 
 - Where a run is stopped inside a guest that is just changing the block it runs, the counts of blocks
-  can differ, as the callback cannot tell the continuation of a block from a new one.
+  can differ, as the callback cannot tell the continuation of a block from a new one; nor can a step.
 - A block of very many instructions is cut in pieces after 180 of them or more; with the native engine
   after 250 or more, up to 512.  For each piece the clock counts one.
-- Two guests end the process: one that loads a null task register and goes through a call gate, where
-  Unicorn aborts; and where native.c is not in the process, one that divides the least number by -1,
-  which Unicorn leaves to the host.
+- Without corrections.c in the process Unicorn's processor is as it is, and two guests end the process:
+  one that loads a null task register and goes through a call gate, where Unicorn aborts; and one
+  that divides the least number by -1, which Unicorn leaves to the host.  A page fault of
+  fetching ahead comes at the start of its block.
+- On a build of the library that layout.py does not know, `step` drops all translations.
 """
 
 from __future__ import annotations
@@ -23,13 +25,14 @@ from collections.abc import Callable, Sequence
 from unicorn import unicorn_const, x86_const
 
 from emu.clock import NEVER, Costs
-from emu.cpu import binding, errand, layout
+from emu.cpu import binding, corrections, errand, layout
 from emu.cpu.binding import BlockCallback, EdgeCallback, InstructionCallback, TranslationBlock, lib
 from emu.cpu.bits import CR0_PG, EFLAGS_IF
 from emu.cpu.engine import Calls, Outcome
 from emu.cpu.layout import HF_INHIBIT_IRQ, Registers
 from emu.cpu.models import Model
 from emu.cpu.state import State
+from emu.cpu.stepping import Pace, SteppingEngine
 from emu.cpu.wiring import Wiring, check_run
 from emu.errors import ConfigError
 from emu.memory import FOUR_GIB, PAGE_BYTES, Memory
@@ -44,12 +47,13 @@ _LEARN = bytes.fromhex(
 )
 
 
-class ReferenceEngine:
+class ReferenceEngine(SteppingEngine):
     """See `emu.cpu.engine.Engine`."""
 
     name = "reference"
 
     def __init__(self, memory: Memory, model: Model, costs: Costs, calls: Calls) -> None:
+        super().__init__()
         self.now_ns = 0
         self.deadline_ns = NEVER
         self.interrupt = False
@@ -59,7 +63,10 @@ class ReferenceEngine:
         self._stale = False  # translations are to be dropped that may be running
         self._cut = False  # the run was ended for that, and goes on
         self._entered = NO_BLOCK
+        self._pace = Pace.BLOCKS
         self._uc = binding.open_unicorn(memory, model)
+        self._corrected = corrections.correct(self._uc)
+        self._next_block = binding.find_next_block(self._uc)
         self._handle = self._uc._uch  # noqa: SLF001 - the binding has no name for it
         self._context = self._uc.context_save()
         start = ctypes.cast(self._context.context, ctypes.c_void_p).value or 0
@@ -79,7 +86,7 @@ class ReferenceEngine:
 
     def close(self) -> None:
         self._wiring.release()
-        del self._registers, self._context, self._uc
+        del self._registers, self._context, self._next_block, self._uc
 
     # --- registers ------------------------------------------------------------------------
 
@@ -101,14 +108,14 @@ class ReferenceEngine:
 
     def edit(self, change: Callable[[], None]) -> None:
         """Let *change* edit `registers` in the middle of a run."""
+        self._forget_block()
         self._pull()
         try:
             change()
         finally:
             self._push()
-        if self._is_due():
-            self._stopped = True
-            lib.uc_emu_stop(self._handle)
+        if self._pace is not Pace.BLOCKS or self._is_due():
+            self._stop()
 
     def patch(self, change: Callable[[], None]) -> None:
         """Let *change* edit `registers`; the translated code holds the flags itself."""
@@ -123,6 +130,7 @@ class ReferenceEngine:
 
     def registers_loaded(self) -> None:
         """The rounding modes of x87 and SSE are kept twice; writing by id sets both."""
+        self._forget_block()
         self._push()
         self._uc.reg_write(x86_const.UC_X86_REG_FPCW, self._registers.fpuc)
         self._uc.reg_write(x86_const.UC_X86_REG_MXCSR, self._registers.mxcsr)
@@ -131,9 +139,10 @@ class ReferenceEngine:
 
     # --- running --------------------------------------------------------------------------
 
-    def run(self) -> Outcome:
+    def _go(self, pace: Pace) -> Outcome:
         while True:
             self._stopped = self._cut = False
+            self._pace = pace
             status = self._run_once()
             if self._stale:
                 self.invalidate_all()
@@ -147,6 +156,13 @@ class ReferenceEngine:
         self._push()
         self._running = True
         self._entered = NO_BLOCK
+        count = 0
+        if self._pace in (Pace.FIRST, Pace.NEXT):
+            if self._next_block is None:
+                count = 1
+                self._uc.ctl_flush_tb()  # a translation that does not count goes on
+            else:
+                self._next_block.value = layout.ONE_INSTRUCTION
         try:
             return int(
                 lib.uc_emu_start(
@@ -154,27 +170,65 @@ class ReferenceEngine:
                     ctypes.c_uint64(self._registers.eip),
                     ctypes.c_uint64(0),
                     ctypes.c_uint64(0),
-                    ctypes.c_size_t(0),
+                    ctypes.c_size_t(count),
                 )
             )
         finally:
             self._running = False
             self._pull()
 
+    def _stop(self) -> None:
+        self._stopped = True
+        lib.uc_emu_stop(self._handle)
+
     def _block(self, _uc: int, address: int, size: int, _user: int) -> None:
         """A block is about to be entered: stop before it, or count it."""
         before, self._entered = self._entered, (address, size)
+        if self._pace is not Pace.BLOCKS:
+            self._unusual_block()
+            return
         something = self.now_ns >= self.deadline_ns or self.interrupt or self._stale
         if something and self._stops(before):
             lib.uc_emu_stop(self._handle)
         else:
             self.now_ns += self._block_ns
 
+    def _unusual_block(self) -> None:
+        """The same while something is under way."""
+        match self._pace:
+            case Pace.FIRST if not self._is_due():
+                self.now_ns += self._block_ns
+                self._pace = Pace.STOP
+            case Pace.NEXT:
+                self._pace = Pace.STOP
+            case _:
+                self._stop()
+
     def _stops(self, before: tuple[int, int]) -> bool:
         """True where the run is to stop or be cut, the last block having been *before*."""
         self._cut = self._stale
         self._stopped = not self._cut and self._is_due() and not _is_rerun(before, self._entered)
         return self._cut or self._stopped
+
+    def postpones(self, vector: int) -> bool:
+        if not self._corrected.is_ahead(vector, self._pace):
+            return False
+        self._pull()
+        self._corrected.take_back(self._registers)
+        self._push()
+        self._blocked = True
+        self._stop()
+        return True
+
+    def _has_entered(self) -> bool:
+        return self._pace is Pace.STOP
+
+    def _block_instructions(self) -> int:
+        _address, instructions, _size = self._uc.ctl_request_cache(self._entered[0])
+        return int(instructions)
+
+    def _end_changed_block(self) -> bool:
+        return False
 
     def _is_due(self) -> bool:
         """True where the run is to stop: the deadline, or an interrupt that can be delivered."""

@@ -51,6 +51,12 @@ class Editing(Protocol):
         the next; so the run is stopped here, too, where it is to stop.
         """
 
+    def postpones(self, vector: int) -> bool:
+        """True where an exception is not to be delivered yet.
+
+        It is a fault of fetching ahead: instructions before it are still to be run, and will be.
+        """
+
     def patch(self, change: Callable[[], None]) -> None:
         """The same in the middle of an instruction, where the flags are not in place."""
 
@@ -104,7 +110,8 @@ class Wiring:
 
     def _exception(self, _uc: int, vector: int, _user: int) -> None:
         try:
-            self.engine.edit(lambda: self.calls.exception(vector))
+            if not self.engine.postpones(vector):
+                self.engine.edit(lambda: self.calls.exception(vector))
         except BaseException as error:  # noqa: BLE001
             self.calls.failed(error)
 

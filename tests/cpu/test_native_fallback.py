@@ -16,7 +16,7 @@ import attrs
 import pytest
 from rig import ENGINES, Rig, needs_native, python
 
-from emu.cpu import binding, choose, errand, layout, native
+from emu.cpu import binding, choose, errand, layout, native, preload
 from emu.cpu.engine import EngineChoice
 from emu.cpu.layout import Registers
 from emu.errors import ConfigError
@@ -104,7 +104,7 @@ class TestWhy:
         assert copy.why() == "Unicorn has no tlb_set_dirtx_x86_64"
 
     def test_stand_ins_that_nobody_calls(self, copy: Copy) -> None:
-        copy.edit("native.py", "ctypes.RTLD_GLOBAL", "ctypes.RTLD_LOCAL")
+        copy.edit("preload.py", "ctypes.RTLD_GLOBAL", "ctypes.RTLD_LOCAL")
 
         assert copy.why() == "its translator does not call the stand-ins"
 
@@ -124,37 +124,37 @@ class TestLoading:
     """What is looked at before anything is loaded."""
 
     def test_another_platform(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(native.sys, "platform", "beos")
-        monkeypatch.setattr(native.platform, "machine", lambda: "x86_64")
+        monkeypatch.setattr(preload.sys, "platform", "beos")
+        monkeypatch.setattr(preload.platform, "machine", lambda: "x86_64")
 
-        assert native._load() == "made for Linux on x86-64, this is beos on x86_64"
+        assert preload._load() == "made for Linux on x86-64, this is beos on x86_64"
 
     def test_another_processor(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(native.sys, "platform", "linux")
-        monkeypatch.setattr(native.platform, "machine", lambda: "riscv64")
+        monkeypatch.setattr(preload.sys, "platform", "linux")
+        monkeypatch.setattr(preload.platform, "machine", lambda: "riscv64")
 
-        assert native._load() == "made for Linux on x86-64, this is linux on riscv64"
+        assert preload._load() == "made for Linux on x86-64, this is linux on riscv64"
 
     @needs_native
     def test_Unicorn_was_there_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(native, "_ALREADY_IMPORTED", True)
+        monkeypatch.setattr(preload, "_ALREADY_IMPORTED", True)
 
-        assert native._load() == "unicorn was imported before emu"
+        assert preload._load() == "unicorn was imported before emu"
 
     @needs_native
     def test_no_shared_object(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(native.importlib.util, "find_spec", lambda _name: None)
+        monkeypatch.setattr(preload.importlib.util, "find_spec", lambda _name: None)
 
-        assert "was not compiled" in str(native._load())
+        assert "was not compiled" in str(preload._load())
 
     @needs_native
     def test_one_that_does_not_load(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         file = tmp_path / "_native.so"
         file.write_bytes(b"no ELF file")
         spec = importlib.machinery.ModuleSpec("emu.cpu._native", None, origin=str(file))
-        monkeypatch.setattr(native.importlib.util, "find_spec", lambda _name: spec)
+        monkeypatch.setattr(preload.importlib.util, "find_spec", lambda _name: spec)
 
-        assert str(native._load()).startswith("the compiled native.c does not load: ")
+        assert str(preload._load()).startswith("the compiled native.c does not load: ")
 
 
 @needs_native
@@ -209,7 +209,7 @@ class TestSelfCheck:
         assert native._find_problem() == (native._library, None)
 
     def test_nothing_loaded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(native, "_loaded", "it rains")
+        monkeypatch.setattr(preload, "LOADED", "it rains")
 
         assert native._find_problem() == (None, "it rains")
 

@@ -64,10 +64,6 @@ class Cause(enum.Enum):
     TRAP_SHADOW = "LSS and STI do not hold off single step (6.8.3); QEMU does"
     GROUP_11 = "C6 /1 is undefined: #UD; QEMU takes it for MOV"
     # Unicorn 2.1.4 departs from the manual, and QEMU does not.
-    PUSHF = "PUSHF stores RF and VM as they are, not as 0"
-    RDPMC = "RDPMC at level 3 is #UD, not #GP"
-    IO_PERMISSION = "IN and OUT are not checked, neither at level 3 nor in virtual-8086 mode"
-    EARLY_FETCH = "a fetch that faults within a block does so at the block's start"
     TASK_16 = "a task switch to or from a TSS of 16 bits finds segments in the wrong places"
     RF_BLOCK = "RF lasts to the end of the block, not of the instruction"
     DATA_BREAKPOINT = "data breakpoints do not exist"
@@ -91,10 +87,6 @@ DEVIATIONS = {
     Cause.TASK_IN_LDT: "10.42",
     Cause.TRAP_SHADOW: "13.04 13.05",
     Cause.GROUP_11: "18.11",
-    Cause.PUSHF: "01.38 09.30",
-    Cause.RDPMC: "07.27",
-    Cause.IO_PERMISSION: "07.39 07.40 07.42 07.43 07.45 07.46 07.47 09.16 09.17",
-    Cause.EARLY_FETCH: "08.50 08.51",
     Cause.TASK_16: "10.14 10.15",
     Cause.RF_BLOCK: "13.24",
     Cause.DATA_BREAKPOINT: "13.27 13.28",

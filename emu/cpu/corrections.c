@@ -1,0 +1,257 @@
+/* What Unicorn 2.1.4 does otherwise than the manual says, and what can be put right from outside.
+ *
+ * These are stand-ins, as in native.c.  They act for the processors that were made known with
+ * `emu_corrections_add`, of either engine: what they do depends on the guest's state alone.
+ *
+ *   helper_ltr                          LTR with a null selector
+ *   helper_idivl_EAX, helper_idivw_AX   IDIV of the least number by -1
+ *   helper_read_eflags                  RF and VM in what PUSHF stores
+ *   helper_rdpmc                        RDPMC outside ring 0
+ *   helper_inb, _inw, _inl              I/O permission
+ *   helper_outb, _outw, _outl
+ *   x86_cpu_tlb_fill                    a page fault of fetching ahead, told from the others
+ *
+ * All helpers but read_eflags may raise an exception.  A helper's return address is the place in the
+ * translated code, by which the library finds the guest's EIP.
+ *
+ * Source: Intel 64 and IA-32 Architectures Software Developer's Manual (SDM), volumes 1, 2A and 2B.
+ */
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define PLACE ((uintptr_t)__builtin_return_address(0))
+
+/* Offsets in CPUX86State, as in layout.py. */
+#define ENV_REGS 0
+#define ENV_EFLAGS 136
+#define ENV_HFLAGS 176
+#define ENV_CR2 440
+#define ENV_CR4 456
+#define EAX 0
+#define EDX 2
+#define EFLAGS_RF (1u << 16)
+#define EFLAGS_VM (1u << 17)
+#define HFLAGS_CPL 3u
+#define HFLAGS_PE (1u << 7)
+#define EFLAGS_IOPL_SHIFT 12
+#define CR4_PCE (1u << 8)
+
+#define FETCH 2 /* the library's MMU_INST_FETCH */
+
+#define DIVIDE_ERROR 0
+#define GENERAL_PROTECTION 13
+
+/* One processor; corrections.py has the same structure. */
+struct emu_corrections_processor {
+    void *cpu; /* CPUState */
+    void *env; /* CPUX86State */
+    uint64_t cr2;      /* before the page tables were last walked for code */
+    uint32_t fetching; /* they are being walked for code, or that has ended in a fault */
+    struct emu_corrections_processor *next;
+};
+
+static struct emu_corrections_processor *processors;
+
+static struct {
+    bool (*tlb_fill)(void *, uint64_t, int, int, int, bool, uintptr_t);
+    void (*ltr)(void *, int);
+    void (*idivl_EAX)(void *, uint64_t);
+    void (*idivw_AX)(void *, uint64_t);
+    uint64_t (*read_eflags)(void *);
+    void (*rdpmc)(void *);
+    uint64_t (*inb)(void *, uint32_t);
+    uint64_t (*inw)(void *, uint32_t);
+    uint64_t (*inl)(void *, uint32_t);
+    void (*outb)(void *, uint32_t, uint32_t);
+    void (*outw)(void *, uint32_t, uint32_t);
+    void (*outl)(void *, uint32_t, uint32_t);
+    void (*check_iob)(void *, uint32_t);
+    void (*check_iow)(void *, uint32_t);
+    void (*check_iol)(void *, uint32_t);
+    bool (*restore_state)(void *, uintptr_t, bool);
+    void (*raise_exception_err_ra)(void *, int, int, uintptr_t) __attribute__((noreturn));
+} real;
+
+/* Find the real functions in the library.  Returns NULL, or the name of the first that is not there.
+ * All that are there are needed even so: the stand-ins are in the way already, and forward. */
+const char *emu_corrections_bind(void *library)
+{
+    const char *missing = NULL;
+    const struct {
+        const char *name;
+        void *place;
+    } wanted[] = {
+        {"x86_cpu_tlb_fill_x86_64", &real.tlb_fill},
+        {"helper_ltr_x86_64", &real.ltr},
+        {"helper_idivl_EAX_x86_64", &real.idivl_EAX},
+        {"helper_idivw_AX_x86_64", &real.idivw_AX},
+        {"helper_read_eflags_x86_64", &real.read_eflags},
+        {"helper_rdpmc_x86_64", &real.rdpmc},
+        {"helper_inb_x86_64", &real.inb},
+        {"helper_inw_x86_64", &real.inw},
+        {"helper_inl_x86_64", &real.inl},
+        {"helper_outb_x86_64", &real.outb},
+        {"helper_outw_x86_64", &real.outw},
+        {"helper_outl_x86_64", &real.outl},
+        {"helper_check_iob_x86_64", &real.check_iob},
+        {"helper_check_iow_x86_64", &real.check_iow},
+        {"helper_check_iol_x86_64", &real.check_iol},
+        {"cpu_restore_state_x86_64", &real.restore_state},
+        {"raise_exception_err_ra_x86_64", &real.raise_exception_err_ra},
+    };
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        void *function = dlsym(library, wanted[i].name);
+        if (!function && !missing)
+            missing = wanted[i].name;
+        *(void **)wanted[i].place = function;
+    }
+    return missing;
+}
+
+/* From now on this processor does what the manual says. */
+void emu_corrections_add(struct emu_corrections_processor *p)
+{
+    p->next = processors;
+    processors = p;
+}
+
+/* The processor is gone. */
+void emu_corrections_remove(struct emu_corrections_processor *p)
+{
+    struct emu_corrections_processor **place = &processors;
+    while (*place && *place != p)
+        place = &(*place)->next;
+    if (*place)
+        *place = p->next;
+}
+
+static inline const struct emu_corrections_processor *ours(const void *env)
+{
+    const struct emu_corrections_processor *p = processors;
+    while (p && p->env != env)
+        p = p->next;
+    return p;
+}
+
+static inline uint32_t field32(const void *env, size_t offset)
+{
+    return *(const uint32_t *)((const uint8_t *)env + offset);
+}
+
+/* ---- LTR -------------------------------------------------------------------------------- */
+
+/* A null selector is a #GP(0) (SDM 2A, LTR).  Unicorn takes it, and aborts when a call gate next
+ * looks for a stack in what is no TSS. */
+void helper_ltr_x86_64(void *env, int selector)
+{
+    if (!(selector & 0xFFFC) && ours(env))
+        real.raise_exception_err_ra(env, GENERAL_PROTECTION, 0, PLACE);
+    real.ltr(env, selector);
+}
+
+/* ---- IDIV ------------------------------------------------------------------------------- */
+
+/* The least number by -1 has a quotient that does not fit: #DE (SDM 2A, IDIV).  Unicorn leaves the
+ * division to the host, whose processor raises its own #DE: SIGFPE. */
+void helper_idivl_EAX_x86_64(void *env, uint64_t divisor)
+{
+    const uint64_t *regs = (const uint64_t *)((const uint8_t *)env + ENV_REGS);
+    if ((uint32_t)divisor == UINT32_MAX && (uint32_t)regs[EDX] == 0x80000000u &&
+        (uint32_t)regs[EAX] == 0)
+        real.raise_exception_err_ra(env, DIVIDE_ERROR, 0, PLACE);
+    real.idivl_EAX(env, divisor);
+}
+
+void helper_idivw_AX_x86_64(void *env, uint64_t divisor)
+{
+    const uint64_t *regs = (const uint64_t *)((const uint8_t *)env + ENV_REGS);
+    if ((uint16_t)divisor == UINT16_MAX && (uint16_t)regs[EDX] == 0x8000u &&
+        (uint16_t)regs[EAX] == 0)
+        real.raise_exception_err_ra(env, DIVIDE_ERROR, 0, PLACE);
+    real.idivw_AX(env, divisor);
+}
+
+/* ---- PUSHF ------------------------------------------------------------------------------ */
+
+/* RF and VM are stored as 0 (SDM 2B, PUSHF); Unicorn stores them as they are. */
+uint64_t helper_read_eflags_x86_64(void *env)
+{
+    uint64_t eflags = real.read_eflags(env);
+    return ours(env) ? eflags & ~(uint64_t)(EFLAGS_RF | EFLAGS_VM) : eflags;
+}
+
+/* ---- RDPMC ------------------------------------------------------------------------------ */
+
+/* Outside ring 0 it is a #GP(0) unless CR4.PCE allows it (SDM 2B, RDPMC); Unicorn takes it for what
+ * it is in ring 0, where no processor of this machine has it: #UD. */
+void helper_rdpmc_x86_64(void *env)
+{
+    if ((field32(env, ENV_HFLAGS) & HFLAGS_CPL) && !(field32(env, ENV_CR4) & CR4_PCE) && ours(env))
+        real.raise_exception_err_ra(env, GENERAL_PROTECTION, 0, PLACE);
+    real.rdpmc(env);
+}
+
+/* ---- IN, OUT, INS, OUTS ----------------------------------------------------------------- */
+
+/* Where the privilege level does not allow them, the TSS's bit map must (SDM 1, 18.5.2).  Unicorn
+ * has the code that looks, and no call to it.  That code does not know the place in the translated
+ * code, so EIP is put right before it. */
+static void check_permission(void *env, uint32_t port, void (*look)(void *, uint32_t),
+                             uintptr_t place)
+{
+    uint32_t hflags = field32(env, ENV_HFLAGS), eflags = field32(env, ENV_EFLAGS);
+    uint32_t iopl = eflags >> EFLAGS_IOPL_SHIFT & 3;
+    if (LIKELY(!(hflags & HFLAGS_PE) || (!(eflags & EFLAGS_VM) && (hflags & HFLAGS_CPL) <= iopl)))
+        return;
+    const struct emu_corrections_processor *p = ours(env);
+    if (p) {
+        real.restore_state(p->cpu, place, true);
+        look(env, port);
+    }
+}
+
+#define CHECKED_IN(width)                                                \
+    uint64_t helper_in##width##_x86_64(void *env, uint32_t port)         \
+    {                                                                    \
+        check_permission(env, port, real.check_io##width, PLACE);        \
+        return real.in##width(env, port);                                \
+    }
+#define CHECKED_OUT(width)                                               \
+    void helper_out##width##_x86_64(void *env, uint32_t port, uint32_t value) \
+    {                                                                    \
+        check_permission(env, port, real.check_io##width, PLACE);        \
+        real.out##width(env, port, value);                               \
+    }
+
+CHECKED_IN(b)
+CHECKED_IN(w)
+CHECKED_IN(l)
+CHECKED_OUT(b)
+CHECKED_OUT(w)
+CHECKED_OUT(l)
+
+/* ---- fetching ahead --------------------------------------------------------------------- */
+
+/* Called to walk the page tables.  A block is fetched whole before any of it runs; so where its end
+ * is not there, the fault comes too early, and has overwritten CR2 (stepping.py sees to the
+ * rest).  A fault leaves this function by a jump. */
+bool x86_cpu_tlb_fill_x86_64(void *cpu, uint64_t address, int size, int access, int mmu_index,
+                             bool probe, uintptr_t place)
+{
+    struct emu_corrections_processor *p = access == FETCH ? processors : NULL;
+    while (p && p->cpu != cpu)
+        p = p->next;
+    if (p) {
+        p->cr2 = *(const uint64_t *)((const uint8_t *)p->env + ENV_CR2);
+        p->fetching = 1;
+    }
+    bool found = real.tlb_fill(cpu, address, size, access, mmu_index, probe, place);
+    if (p)
+        p->fetching = 0;
+    return found;
+}
