@@ -1,7 +1,7 @@
-"""The bits of EFLAGS, of the control registers and of EFER, by the manual's names.
+"""The bits of EFLAGS, of the control and debug registers and of EFER, by the manual's names.
 
 Source: Intel 64 and IA-32 Architectures Software Developer's Manual (SDM), volume 3A, §2.2.1, §2.3
-and §2.5.
+and §2.5, and volume 3B, §17.2.4.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ EFLAGS_RF = 1 << 16
 EFLAGS_VM = 1 << 17
 EFLAGS_AC = 1 << 18
 EFLAGS_ARITHMETIC = 0x8D5  # OF SF ZF AF PF CF
+
+DR7_ENABLED = 0xFF  # L0 to G3
 
 CR0_PE = 1 << 0
 CR0_MP = 1 << 1

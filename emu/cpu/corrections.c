@@ -9,6 +9,7 @@
  *   helper_rdpmc                        RDPMC outside ring 0
  *   helper_inb, _inw, _inl              I/O permission
  *   helper_outb, _outw, _outl
+ *   helper_iret_real, _iret_protected   RF, and breakpoints further on in the block returned to
  *   x86_cpu_tlb_fill                    a page fault of fetching ahead, told from the others
  *
  * All helpers but read_eflags may raise an exception.  A helper's return address is the place in the
@@ -24,6 +25,7 @@
 #include <stdint.h>
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define PLACE ((uintptr_t)__builtin_return_address(0))
 
 /* Offsets in CPUX86State, as in layout.py. */
@@ -32,6 +34,7 @@
 #define ENV_HFLAGS 176
 #define ENV_CR2 440
 #define ENV_CR4 456
+#define ENV_DR7 5456
 #define EAX 0
 #define EDX 2
 #define EFLAGS_RF (1u << 16)
@@ -40,6 +43,11 @@
 #define HFLAGS_PE (1u << 7)
 #define EFLAGS_IOPL_SHIFT 12
 #define CR4_PCE (1u << 8)
+#define DR7_ENABLED 0xFFu
+
+/* In CPUState: how the next block is to be translated. */
+#define CPU_NEXT_BLOCK 0x18
+#define ONE_INSTRUCTION 1u
 
 #define FETCH 2 /* the library's MMU_INST_FETCH */
 
@@ -73,6 +81,8 @@ static struct {
     void (*check_iob)(void *, uint32_t);
     void (*check_iow)(void *, uint32_t);
     void (*check_iol)(void *, uint32_t);
+    void (*iret_real)(void *, int);
+    void (*iret_protected)(void *, int, int);
     bool (*restore_state)(void *, uintptr_t, bool);
     void (*raise_exception_err_ra)(void *, int, int, uintptr_t) __attribute__((noreturn));
 } real;
@@ -101,6 +111,8 @@ const char *emu_corrections_bind(void *library)
         {"helper_check_iob_x86_64", &real.check_iob},
         {"helper_check_iow_x86_64", &real.check_iow},
         {"helper_check_iol_x86_64", &real.check_iol},
+        {"helper_iret_real_x86_64", &real.iret_real},
+        {"helper_iret_protected_x86_64", &real.iret_protected},
         {"cpu_restore_state_x86_64", &real.restore_state},
         {"raise_exception_err_ra_x86_64", &real.raise_exception_err_ra},
     };
@@ -234,6 +246,48 @@ CHECKED_IN(l)
 CHECKED_OUT(b)
 CHECKED_OUT(w)
 CHECKED_OUT(l)
+
+/* ---- IRET ------------------------------------------------------------------------------- */
+
+/* RF holds off breakpoints for one instruction (SDM 3B, 17.3.1.1), and in Unicorn for a block.  So
+ * where there are breakpoints, and RF has been set, that instruction is made a block of its own.
+ * The real functions are not the last call here and do not learn the place, so EIP is put right
+ * before them.  stepping.py does the same where a run begins. */
+static const struct emu_corrections_processor *breaks(void *env, uintptr_t place)
+{
+    const struct emu_corrections_processor *p = NULL;
+    if (UNLIKELY(field32(env, ENV_DR7) & DR7_ENABLED) && (p = ours(env)))
+        real.restore_state(p->cpu, place, true);
+    return p;
+}
+
+static void hold_off_breaks(const struct emu_corrections_processor *p)
+{
+    if (field32(p->env, ENV_EFLAGS) & EFLAGS_RF)
+        *(uint32_t *)((uint8_t *)p->cpu + CPU_NEXT_BLOCK) = ONE_INSTRUCTION;
+}
+
+void helper_iret_real_x86_64(void *env, int shift)
+{
+    const struct emu_corrections_processor *p = breaks(env, PLACE);
+    if (LIKELY(!p)) {
+        real.iret_real(env, shift);
+        return;
+    }
+    real.iret_real(env, shift);
+    hold_off_breaks(p);
+}
+
+void helper_iret_protected_x86_64(void *env, int shift, int next_eip)
+{
+    const struct emu_corrections_processor *p = breaks(env, PLACE);
+    if (LIKELY(!p)) {
+        real.iret_protected(env, shift, next_eip);
+        return;
+    }
+    real.iret_protected(env, shift, next_eip);
+    hold_off_breaks(p);
+}
 
 /* ---- fetching ahead --------------------------------------------------------------------- */
 

@@ -26,6 +26,7 @@ UC_CPU = 440
 CPU_ENV = 296
 CPU_NEXT_BLOCK = 0x18
 ONE_INSTRUCTION = 1  # ... as a block of one instruction
+WHOLE_BLOCK = 0xFFFF_FFFF
 
 # hflags: what the translator must know of the processor's mode, besides the program counter.
 HF_CPL = 3 << 0

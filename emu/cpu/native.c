@@ -46,11 +46,9 @@
 #define CC_OP_EFLAGS 1
 #define EAX 0
 #define EDX 2
-/* Offsets in CPUState and in the head of a translated block. */
-#define CPU_NEXT_BLOCK 0x18
+/* Offsets in the head of a translated block. */
 #define BLOCK_INSTRUCTIONS 22
 #define BLOCK_FLAGS 24
-#define ONE_INSTRUCTION 1u      /* for CPU_NEXT_BLOCK */
 #define BLOCK_IS_INVALID 0x40000u
 
 
@@ -312,8 +310,6 @@ int emu_native_start(struct emu_native_engine *e, uint64_t eip, uint32_t pace)
     starting = e;
     e->stopped = 0;
     e->pace = pace;
-    if (pace == FIRST || pace == NEXT)
-        *(uint32_t *)((uint8_t *)e->cpu + CPU_NEXT_BLOCK) = ONE_INSTRUCTION;
     int error = real.emu_start(e->uc, eip, 0, 0, 0);
     starting = outer;
     return error;

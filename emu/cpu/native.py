@@ -91,6 +91,7 @@ class NativeEngine(SteppingEngine):
         self._uc = binding.open_unicorn(memory, model)
         self._corrected = corrections.correct(self._uc)
         places = binding.find_structures(self._uc)
+        self._next_block = binding.find_next_block(self._uc)
         self._shared = Shared(
             deadline_ns=NEVER,
             block_ns=costs.block_ns,
@@ -117,7 +118,7 @@ class NativeEngine(SteppingEngine):
     def close(self) -> None:
         self._unregister()
         self._wiring.release()
-        del self._registers, self._uc
+        del self._registers, self._next_block, self._uc
 
     # --- the clock and the pins, shared with C --------------------------------------------
 
@@ -156,6 +157,7 @@ class NativeEngine(SteppingEngine):
         self._forget_block()
         self._library.emu_native_settle_flags(self._pointer)
         change()
+        self._shorten_next_block(Pace.BLOCKS)
         self._library.emu_native_delivered(self._pointer)
 
     def patch(self, change: Callable[[], None]) -> None:
@@ -172,6 +174,7 @@ class NativeEngine(SteppingEngine):
     # --- running --------------------------------------------------------------------------
 
     def _go(self, pace: Pace) -> Outcome:
+        self._shorten_next_block(pace)
         eip = ctypes.c_uint64(self._registers.eip)
         status = self._library.emu_native_start(self._pointer, eip, pace)
         self._library.emu_native_settle_flags(self._pointer)

@@ -28,12 +28,12 @@ import attrs
 
 from emu.clock import NEVER, Clock
 from emu.cpu import ctrl_c, delivery, errand, exchange, layout, models, segments
-from emu.cpu.bits import EFLAGS_IF, EFLAGS_RF, EFLAGS_VM
+from emu.cpu.bits import DR7_ENABLED, EFLAGS_IF, EFLAGS_RF, EFLAGS_VM
 from emu.cpu.delivery import Event, Kind, Shutdown
 from emu.cpu.engine import Engine, EngineFactory, Outcome
 from emu.cpu.layout import CS, ESP, SS, Registers
 from emu.cpu.models import Model
-from emu.cpu.state import A20_BIT, DR7_ENABLED, State
+from emu.cpu.state import A20_BIT, State
 from emu.cpu.vectors import BP, DB, GP, OF, UD, WITH_ERROR_CODE
 from emu.memory import Memory
 

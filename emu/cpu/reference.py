@@ -64,6 +64,7 @@ class ReferenceEngine(SteppingEngine):
         self._cut = False  # the run was ended for that, and goes on
         self._entered = NO_BLOCK
         self._pace = Pace.BLOCKS
+        self._instruction_at: int | None = None  # in a step by hook
         self._uc = binding.open_unicorn(memory, model)
         self._corrected = corrections.correct(self._uc)
         self._next_block = binding.find_next_block(self._uc)
@@ -114,6 +115,8 @@ class ReferenceEngine(SteppingEngine):
             change()
         finally:
             self._push()
+        if self._next_block is not None:
+            self._shorten_next_block(Pace.BLOCKS)
         if self._pace is not Pace.BLOCKS or self._is_due():
             self._stop()
 
@@ -156,13 +159,30 @@ class ReferenceEngine(SteppingEngine):
         self._push()
         self._running = True
         self._entered = NO_BLOCK
-        count = 0
-        if self._pace in (Pace.FIRST, Pace.NEXT):
-            if self._next_block is None:
-                count = 1
-                self._uc.ctl_flush_tb()  # a translation that does not count goes on
-            else:
-                self._next_block.value = layout.ONE_INSTRUCTION
+        if self._next_block is not None:
+            self._shorten_next_block(self._pace)
+        elif self._pace in (Pace.FIRST, Pace.NEXT):
+            return self._run_one_by_hook()
+        return self._start()
+
+    def _run_one_by_hook(self) -> int:
+        """One instruction, where there is no way to have a block of one."""
+        self._uc.ctl_flush_tb()  # translations that do not call the hook
+        self._instruction_at = None
+        hook = self._uc.hook_add(unicorn_const.UC_HOOK_CODE, self._instruction)
+        try:
+            return self._start()
+        finally:
+            self._uc.hook_del(hook)
+            self._uc.ctl_flush_tb()
+
+    def _instruction(self, _uc: object, address: int, _size: int, _user: object) -> None:
+        if self._instruction_at is None:
+            self._instruction_at = address
+        elif address != self._instruction_at:  # it is run again where it has changed its block
+            self._stop()
+
+    def _start(self) -> int:
         try:
             return int(
                 lib.uc_emu_start(
@@ -170,7 +190,7 @@ class ReferenceEngine(SteppingEngine):
                     ctypes.c_uint64(self._registers.eip),
                     ctypes.c_uint64(0),
                     ctypes.c_uint64(0),
-                    ctypes.c_size_t(count),
+                    ctypes.c_size_t(0),
                 )
             )
         finally:
@@ -185,7 +205,7 @@ class ReferenceEngine(SteppingEngine):
         """A block is about to be entered: stop before it, or count it."""
         before, self._entered = self._entered, (address, size)
         if self._pace is not Pace.BLOCKS:
-            self._unusual_block()
+            self._unusual_block(before)
             return
         something = self.now_ns >= self.deadline_ns or self.interrupt or self._stale
         if something and self._stops(before):
@@ -193,9 +213,11 @@ class ReferenceEngine(SteppingEngine):
         else:
             self.now_ns += self._block_ns
 
-    def _unusual_block(self) -> None:
+    def _unusual_block(self, before: tuple[int, int]) -> None:
         """The same while something is under way."""
         match self._pace:
+            case Pace.STOP if _is_rerun(before, self._entered):
+                pass
             case Pace.FIRST if not self._is_due():
                 self.now_ns += self._block_ns
                 self._pace = Pace.STOP

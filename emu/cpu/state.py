@@ -58,7 +58,6 @@ from emu.savevm.vmstate import (
 CR0_RESET = 0x6000_0010  # CD, NW, ET
 DR6_RESET = 0xFFFF_0FF0
 DR7_RESET = DR7_ALWAYS_1 = 0x400
-DR7_ENABLED = 0xFF  # L0 to G3
 EFER_MOST = EFER_SCE | EFER_NXE  # no model has long mode
 PAT_RESET = 0x0007_0406_0007_0406
 MXCSR_RESET = 0x1F80

@@ -17,7 +17,10 @@ from __future__ import annotations
 import enum
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
+from emu.cpu import layout
+from emu.cpu.bits import DR7_ENABLED, EFLAGS_RF
 from emu.cpu.engine import Outcome
 from emu.cpu.layout import Registers
 
@@ -40,6 +43,7 @@ class SteppingEngine(ABC):
     """What both engines make of their own way to run: `run` and `step`."""
 
     now_ns: int
+    _next_block: Any  # binding.find_next_block: to be written to
 
     def __init__(self) -> None:
         self._left: float = 0  # instructions of the block under way, after a step into it
@@ -98,6 +102,18 @@ class SteppingEngine(ABC):
     @property
     def is_mid_block(self) -> bool:
         return self._left > 0
+
+    def _shorten_next_block(self, pace: Pace) -> None:
+        """Have the next block translated as one of one instruction, where it is to be that.
+
+        In a step; and after an instruction that has set RF where there are breakpoints, which RF holds
+        off for one instruction only (SDM 3B, 17.3.1.1).  corrections.c sees to IRET.
+        """
+        registers = self.registers
+        one = pace in (Pace.FIRST, Pace.NEXT) or (
+            registers.dr[7] & DR7_ENABLED and registers.other_flags & EFLAGS_RF
+        )
+        self._next_block.value = layout.ONE_INSTRUCTION if one else layout.WHOLE_BLOCK
 
     def _forget_block(self) -> None:
         """The guest goes on elsewhere: a handler's start, or a State that was loaded."""

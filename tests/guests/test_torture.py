@@ -65,7 +65,6 @@ class Cause(enum.Enum):
     GROUP_11 = "C6 /1 is undefined: #UD; QEMU takes it for MOV"
     # Unicorn 2.1.4 departs from the manual, and QEMU does not.
     TASK_16 = "a task switch to or from a TSS of 16 bits finds segments in the wrong places"
-    RF_BLOCK = "RF lasts to the end of the block, not of the instruction"
     DATA_BREAKPOINT = "data breakpoints do not exist"
     X87_FLAGS = "no x87 exception is noted but a division by zero, so that none is raised"
     X87_DOUBLE = "FPREM, FPREM1 and FBLD compute with 53 bits, FPREM1 sets other condition bits"
@@ -88,7 +87,6 @@ DEVIATIONS = {
     Cause.TRAP_SHADOW: "13.04 13.05",
     Cause.GROUP_11: "18.11",
     Cause.TASK_16: "10.14 10.15",
-    Cause.RF_BLOCK: "13.24",
     Cause.DATA_BREAKPOINT: "13.27 13.28",
     Cause.X87_FLAGS: "15.05 15.13 15.14 15.26 15.28 15.29 15.30 15.31 15.32 15.33 15.34 15.35"
     " 15.36 15.37 15.38 15.39 15.40 15.41 15.43 15.44 15.45",
