@@ -470,6 +470,28 @@ class TestPageFault:
         assert rig.reported == [PF]
         assert rig.stack(2) == [0, SPARE + 1]
 
+    def test_one_in_its_handler_is_no_double_fault(self, rig: Rig) -> None:
+        """Table 6-5: the second comes after the delivery of the first, not on its way."""
+        handler = bytes.fromhex(
+            "46"  # inc esi
+            "83 fe 02"  # cmp esi, 2
+            "74 05"  # je halt
+            "a1 00 00 30 00"  # mov eax, [0x300000]
+            "f4"  # halt: hlt
+        )
+        rig.memory.write(SPARE, handler)
+        rig.memory.write(IDT + PF * 8, struct.pack("<HHBBH", SPARE, CODE_0, 0, 0x8E, 0))
+        rig.load(
+            bytes.fromhex(
+                "a1 00 00 30 00"  # mov eax, [0x300000]
+            ),
+            paging(),
+        )
+
+        rig.run()
+
+        assert (rig.state.esi, rig.reported) == (2, [])
+
     @pytest.mark.parametrize("slice_ns", [1, 1000])
     def test_a_handler_that_is_not_there(self, rig: Rig, slice_ns: int) -> None:
         """Fault upon fault, with no block between them: time passes all the same."""

@@ -1,0 +1,196 @@
+"""Every hazard of the engine has a cure, and a test that fails without it: seen to fail here.
+
+A copy of the package has one cure taken out, by an edit of its source; the tests that are there for
+its sake are run on the copy, and must fail.  An edit that no longer finds its place fails too.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import attrs
+import pytest
+from rig import needs_native
+
+ROOT = Path(__file__).parents[2]
+CPU = Path("emu", "cpu")
+COMPILER = shutil.which("cc") or shutil.which("gcc")
+SHARED_OBJECT = f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
+SOME_FAILED = 1  # pytest's exit status
+PATIENCE_S = 120
+
+# With a cure taken out its self-check would keep the engine from being used at all.
+SELF_CHECK = ("native.py", " or _check(preload.LOADED)", "")
+
+
+@attrs.frozen
+class Cure:
+    """Where it is, what is there in its place without it, and who notices."""
+
+    file: str
+    text: str
+    without: str
+    tests: str  # in tests/cpu
+
+
+CURES = {
+    "read-modify-write, stopped behind its store": Cure(
+        "native.c",
+        "    if (!by_tcg(tcg))\n        real.check_exit_request(tcg);",
+        "    real.check_exit_request(tcg);",
+        "test_engines.py::TestCounting::test_slices_change_nothing",
+    ),
+    "REP INS, stopped in its port's handler": Cure(
+        "wiring.py",
+        "            return index(self.calls.port_read(port, size))",
+        "            binding.lib.uc_emu_stop(self.uc._uch)\n"
+        "            return index(self.calls.port_read(port, size))",
+        "test_engines.py::TestCounting::test_REP_INS_is_never_torn",
+    ),
+    "the shadow of STI and MOV SS": Cure(
+        "processor.py",
+        "return bool(registers.other_flags & EFLAGS_IF) and not shadow",
+        "return bool(registers.other_flags & EFLAGS_IF)",
+        "test_engines.py::TestInterrupts::test_a_shadow_lasts_for_one_instruction",
+    ),
+    "a second fault that would be a double one": Cure(
+        "delivery.py",
+        "    registers.old_exception = -1\n",
+        "",
+        "test_exceptions.py::TestPageFault::test_one_in_its_handler_is_no_double_fault",
+    ),
+    "a HLT, told from a stop": Cure(
+        "native.py",
+        "Outcome.STOPPED if self._shared.stopped else",
+        "Outcome.STOPPED if self._shared.now_ns >= self._shared.deadline_ns else",
+        "test_engines.py::TestHalt::test_HLT_in_the_block_that_asked_for_a_stop",
+    ),
+    "a block that changes itself": Cure(
+        "native.c",
+        "        e->pace = REST;\n",
+        "        e->pace += 0;\n",
+        "test_engines.py::TestCounting::test_slices_change_nothing",
+    ),
+    "code changed in its own page": Cure(
+        "native.c",
+        "    real.tlb_reset_dirty(e->cpu,",
+        "    (void)(e->cpu,",
+        "test_changing_code.py::TestByTheGuest::test_at_another_address_of_the_page",
+    ),
+    "code changed through an alias": Cure(
+        "native.c",
+        "    e->code[page] = 1;\n",
+        "    e->code[page] = 1;\n    real.tlb_protect_code(uc, ram_address);\n    return;\n",
+        "test_changing_code.py::TestByTheGuest::test_at_another_address_of_the_page",
+    ),
+    "code changed by the host": Cure(
+        "native.c",
+        "            real.tb_invalidate_phys_range(e->uc, address, address + length);\n",
+        "",
+        "test_changing_code.py::TestByTheHost::test_between_two_runs",
+    ),
+    "CR2, overwritten by fetching ahead": Cure(
+        "corrections.py",
+        "        registers.cr[2] = self.cr2\n",
+        "",
+        "test_stepping.py::TestFetchingAhead::test_CR2_is_what_it_was_until_then",
+    ),
+    "SYSENTER, which does nothing": Cure(
+        "wiring.py",
+        "        instruction(x86_const.UC_X86_INS_SYSENTER, SyscallCallback(self._sysenter))\n",
+        "",
+        "test_exceptions.py::TestSYSENTER::test_there",
+    ),
+    "RDTSC, which is the host's": Cure(
+        "native.py",
+        "        hooks.add_instruction(x86_const.UC_X86_INS_RDTSC, library.emu_native_rdtsc, engine)\n",
+        "",
+        "test_engines.py::TestTime::test_RDTSC",
+    ),
+    "A20, and blocks that are linked already": Cure(
+        "processor.py",
+        "        self._stale_code = True\n",
+        "",
+        "test_addresses.py",
+    ),
+    "INT n, whose EIP is past it": Cure(
+        "processor.py",
+        "        registers.eip = (next_eip - length) & 0xFFFF_FFFF\n",
+        "",
+        "test_exceptions.py::TestWhichEvent::test_a_fault_on_the_way_to_INT_n_returns_to_it",
+    ),
+    "the division that ends the process": Cure(
+        "corrections.c",
+        "        real.raise_exception_err_ra(env, DIVIDE_ERROR, 0, PLACE);\n    real.idivl_EAX",
+        "        return;\n    real.idivl_EAX",
+        "test_exceptions.py::TestDivision::test_it_is_refused",
+    ),
+}
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The package, and what its tests need beside it."""
+    shutil.copytree(ROOT / "emu", tmp_path / "emu", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("tests", "firmware", "pyproject.toml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+def edit(copy: Path, file: str, text: str, without: str) -> None:
+    path = copy / CPU / file
+    source = path.read_text()
+    assert source.count(text) == 1, f"{file} has changed: where is the cure now?"
+    path.write_text(source.replace(text, without))
+
+
+def compile_native(copy: Path) -> None:
+    assert COMPILER is not None
+    sources = [str(path) for path in sorted((copy / CPU).glob("*.c"))]
+    target = copy / CPU / SHARED_OBJECT
+    target.unlink()
+    command = [COMPILER, "-O1", "-fPIC", "-shared", "-o", str(target), *sources, "-ldl"]
+    subprocess.run(command, check=True, timeout=PATIENCE_S)
+
+
+def run_tests(copy: Path, tests: str) -> subprocess.CompletedProcess[str]:
+    words = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", f"tests/cpu/{tests}"]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *words],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+
+
+@needs_native
+@pytest.mark.parametrize("hazard", CURES)
+def test_without_its_cure_it_is_noticed(hazard: str, copy: Path) -> None:
+    cure = CURES[hazard]
+    if cure.file.endswith(".c") and COMPILER is None:
+        pytest.skip("no C compiler")
+    if cure.file.startswith("native"):
+        edit(copy, *SELF_CHECK)
+    edit(copy, cure.file, cure.text, cure.without)
+    if cure.file.endswith(".c"):
+        compile_native(copy)
+
+    done = run_tests(copy, cure.tests)
+
+    assert done.returncode == SOME_FAILED, done.stdout + done.stderr
+
+
+@needs_native
+def test_with_all_of_them_nothing_is(copy: Path) -> None:
+    """The copy itself is no reason to fail."""
+    tests = sorted({cure.tests for cure in CURES.values()})
+
+    done = run_tests(copy, tests[0])
+
+    assert done.returncode == 0, done.stdout + done.stderr
