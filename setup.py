@@ -17,13 +17,14 @@ setup(
     package_data={
         "emu": ["py.typed"],
         "emu._firmware": ["*"],
-        "emu.cpu": ["*.c"],
+        "emu.cpu": ["*.c", "*.h"],
         "emu.savevm": ["FORMAT.md"],
     },
     ext_modules=[
         Extension(
             "emu.cpu._native",
-            ["emu/cpu/native.c", "emu/cpu/corrections.c"],
+            ["emu/cpu/native.c", "emu/cpu/corrections.c", "emu/cpu/floating.c"],
+            depends=["emu/cpu/corrections.h"],
             extra_compile_args=["-O2", "-Wall"],
             libraries=["dl"],
             optional=True,

@@ -12,6 +12,7 @@ isapc: an IBM PC/AT as small as firmware of today will start on
     port61      61                                 gate and output of counter 2, refresh
     mc146818    70-71                   IRQ 8      the clock and 128 bytes of CMOS memory
     port92      92                                 A20, hot reset
+    fpu_error   F0                      IRQ 13     errors of the x87
     ns16550a    3F8-3FF                 IRQ 4      the serial port, COM1
     cable                                          from the serial port to the host
     fw_cfg      510-511 514-51B                    what firmware is told of the machine
@@ -43,6 +44,7 @@ from emu.hw import (
     cable,
     debug_exit,
     debugcon,
+    fpu_error,
     fw_cfg,
     i8254,
     i8259,
@@ -65,6 +67,7 @@ class Part(enum.Enum):
     PORT61 = "port61"
     MC146818 = "mc146818"
     PORT92 = "port92"
+    FPU_ERROR = "fpu_error"
     NS16550A = "ns16550a"
     CABLE = "cable"
     FW_CFG = "fw_cfg"
@@ -167,6 +170,9 @@ def isapc(  # noqa: C901 - one page, a branch a part
         a20 = Line("A20", level=True)
         a20.connect(processor.set_a20)
         port92.attach(slot, a20, outside.reset, open_after_reset=True)
+    if Part.FPU_ERROR in parts:
+        error = fpu_error.attach(slot, ignore=processor.ignore_numeric_error)
+        processor.numeric_error = error.set_error
     if Part.NS16550A in parts:
         board.serial = ns16550a.attach(slot, transmit=outside.serial)
         if Part.CABLE in parts:

@@ -430,7 +430,7 @@ class Machine:
         try:
             reader = Reader(f)
             if reader.dialect is Dialect.EMU:
-                theirs = nameplate.State(**read_head(reader, nameplate.SECTION))
+                theirs = read_head(reader, nameplate.SAVED)
                 nameplate.check_same(self._nameplate.state, theirs)
                 self._load(reader)
             else:
@@ -466,7 +466,7 @@ def load(
             raise StreamError(
                 "a save of QEMU's; it is loaded into a machine that is there: Machine(...).load()"
             )
-        state = nameplate.State(**read_head(reader, nameplate.SECTION))
+        state = read_head(reader, nameplate.SAVED)
         options = nameplate.options_from(state)
         chosen = choose(_choice(engine))
         vm = Machine.__new__(Machine)

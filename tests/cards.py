@@ -25,6 +25,7 @@ from emu.hw import (
     cable,
     debug_exit,
     debugcon,
+    fpu_error,
     fw_cfg,
     i8254,
     i8259,
@@ -237,6 +238,15 @@ def plug_in_port92(slot: Slot) -> Surroundings:
     return around
 
 
+def plug_in_fpu_error(slot: Slot) -> Surroundings:
+    """The latch of the x87's errors, and a processor that has one now and then."""
+    around = Surroundings(slot)
+    around.probe.listen(slot.irqs[13])
+    card = fpu_error.attach(slot, ignore=lambda: around.told("IGNNE#")(None))
+    around.actions = [lambda _: card.set_error()]
+    return around
+
+
 def plug_in_debugcon(slot: Slot) -> Surroundings:
     around = Surroundings(slot)
     debugcon.attach(slot, around.told("debug console"))
@@ -363,6 +373,7 @@ CARDS: Mapping[str, Callable[[Slot], Surroundings]] = {
     "mc146818": plug_in_mc146818,
     "fw_cfg": plug_in_fw_cfg,
     "port92": plug_in_port92,
+    "fpu_error": plug_in_fpu_error,
     "debugcon": plug_in_debugcon,
     "debug_exit": plug_in_debug_exit,
     "timebase": plug_in_timebase,

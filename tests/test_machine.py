@@ -854,6 +854,17 @@ class TestLoading:
         assert refused.value.section == "emu/machine/0"
         assert "\n" not in str(refused.value)
 
+    def test_a_time_that_does_not_fit_is_refused_by_its_field(self, machine) -> None:
+        """64 bits on the wire hold more than the nameplate does."""
+        base = 0x1234_5678
+        vm = machine(HALT, rtc_base=base)
+        saved = save_of(vm).replace(base.to_bytes(8, "big"), (1 << 50).to_bytes(8, "big"))
+
+        for load in (emu.load, vm.load):
+            with pytest.raises(StreamError, match="does not fit in 40 bits") as refused:
+                load(io.BytesIO(saved))
+            assert (refused.value.section, refused.value.field) == ("emu/machine/0", "rtc_base_s")
+
     def test_a_machine_with_fewer_parts(self, machine) -> None:
         """A save plugs the parts that it names, and no others."""
         vm = machine(HALT)

@@ -24,9 +24,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "corrections.h"
+
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define PLACE ((uintptr_t)__builtin_return_address(0))
 
 /* Offsets in CPUX86State, as in layout.py. */
 #define ENV_REGS 0
@@ -148,6 +149,12 @@ static inline const struct emu_corrections_processor *ours(const void *env)
     while (p && p->env != env)
         p = p->next;
     return p;
+}
+
+void *emu_corrections_cpu(const void *env)
+{
+    const struct emu_corrections_processor *p = ours(env);
+    return p ? p->cpu : NULL;
 }
 
 static inline uint32_t field32(const void *env, size_t offset)

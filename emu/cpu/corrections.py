@@ -52,10 +52,12 @@ class Corrected(ctypes.Structure):
 
 def _bind(library: ctypes.CDLL) -> str | None:
     """Give the shared object the library's functions; None, or what is missing."""
-    library.emu_corrections_bind.restype = ctypes.c_char_p
     unicorns = ctypes.c_void_p(binding.lib._handle)  # noqa: SLF001
-    missing: bytes | None = library.emu_corrections_bind(unicorns)
-    return f"Unicorn has no {missing.decode()}" if missing else None
+    binds = (library.emu_corrections_bind, library.emu_floating_bind)
+    for each in binds:
+        each.restype = ctypes.c_char_p
+    missing: list[bytes] = [name for each in binds if (name := each(unicorns))]
+    return f"Unicorn has no {missing[0].decode()}" if missing else None
 
 
 # Once the shared object is loaded it must be bound, known build or not: it forwards.

@@ -76,6 +76,8 @@ def read_registers(
         halted=halted,
         intr=intr,
         interrupt_shadow=bool(registers.hflags & layout.HF_INHIBIT_IRQ),
+        ferr=bool(registers.hflags2 & layout.HF2_FERR),
+        ignne=bool(registers.hflags2 & layout.HF2_IGNNE),
     )
 
 
@@ -112,5 +114,7 @@ def write_registers(registers: Registers, state: State) -> None:
     registers.pat, registers.efer, registers.tsc_aux = state.pat, state.efer, state.tsc_aux
     registers.a20_mask = -1 if state.a20 else ~A20_BIT
     registers.hflags = translator_flags(state)
+    registers.hflags2 &= ~(layout.HF2_FERR | layout.HF2_IGNNE)
+    registers.hflags2 |= layout.HF2_FERR * state.ferr | layout.HF2_IGNNE * state.ignne
     registers.error_code = 0
     registers.old_exception = NO_EXCEPTION

@@ -45,6 +45,10 @@ HF_VM = 1 << 17
 HF_AC = 1 << 18
 HF_OSFXSR = 1 << 22
 
+# Of hflags2: the second is floating.c's own.
+HF2_IGNNE = 1 << 7
+HF2_FERR = 1 << 31
+
 CC_OP_EFLAGS = 1  # in cc_op: "the arithmetic flags are in cc_src"
 
 

@@ -1,6 +1,7 @@
 """The processor: an engine, and what happens to it between and in the middle of its runs.
 
-Pins:  INTR (a level), A20, RESET; INTA is the callable `acknowledge`.  Instructions are the engine's
+Pins:  INTR (a level), A20, RESET; INTA is the callable `acknowledge`, the falling FERR# the callable
+`numeric_error`, and IGNNE# is pulled low by `ignore_numeric_error`.  Instructions are the engine's
 (engine.py), delivery of interrupts and exceptions delivery.py's; time passes here:
 
 - The engine's clock is the machine's while it runs.  A port access first brings
@@ -12,10 +13,8 @@ Pins:  INTR (a level), A20, RESET; INTA is the callable `acknowledge`.  Instruct
 - Some things the engine can have done to it only between two of its runs.  Then its run is ended at
   the next block's start and taken up again, and nobody outside can tell.
 
-Not modelled: NMI, SMI, INIT; the FPU's FERR# pin; data and I/O breakpoints; what the engine does not
-check: I/O permission at CPL 3, segment limits, and a prefix before INT n, INT1 and INTO, past which a fault
-on the way to their handlers returns.  Straight code that runs into a page that is not present faults
-at the start of its block, and is run again from there.
+Not modelled: NMI, SMI, INIT; data and I/O breakpoints; what the engine does not check: segment limits,
+and a prefix before INT n, INT1 and INTO, past which a fault on the way to their handlers returns.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ import attrs
 
 from emu.clock import NEVER, Clock
 from emu.cpu import ctrl_c, delivery, errand, exchange, layout, models, segments
-from emu.cpu.bits import DR7_ENABLED, EFLAGS_IF, EFLAGS_RF, EFLAGS_VM
+from emu.cpu.bits import CR0_NE, DR7_ENABLED, EFLAGS_IF, EFLAGS_RF, EFLAGS_VM
 from emu.cpu.delivery import Event, Kind, Shutdown
 from emu.cpu.engine import Engine, EngineFactory, Outcome
 from emu.cpu.layout import CS, ESP, SS, Registers
 from emu.cpu.models import Model
 from emu.cpu.state import A20_BIT, State
-from emu.cpu.vectors import BP, DB, GP, OF, UD, WITH_ERROR_CODE
+from emu.cpu.vectors import BP, DB, GP, HELD_BACK, MF, OF, UD, WITH_ERROR_CODE
 from emu.memory import Memory
 
 INT1_OPCODE, INT3_OPCODE, INTO_OPCODE = 0xF1, 0xCC, 0xCE
@@ -74,6 +73,7 @@ class Processor:
     model: Model
     make_engine: EngineFactory
     engine: Engine = attrs.field(init=False)
+    numeric_error: Callable[[], None] = attrs.field(init=False, default=lambda: None)
     on_delivery: Callable[[Event], None] = attrs.field(init=False, default=lambda _event: None)
     _halted: bool = attrs.field(init=False, default=False)
     _intr: bool = attrs.field(init=False, default=False)
@@ -155,6 +155,19 @@ class Processor:
         # A block and the one that has followed it are linked, and the link outlives the mask.
         self._stale_code = True
         self._pause()
+
+    def ignore_numeric_error(self) -> None:
+        """Pull IGNNE# low, if FERR# is: instructions no longer wait for the x87 error.
+
+        The chipset lets go of it when FERR# is high again, that is when no error is pending.
+        """
+        registers = self.engine.registers
+        if registers.hflags2 & layout.HF2_FERR:
+
+            def set_ignne() -> None:
+                registers.hflags2 |= layout.HF2_IGNNE
+
+            self.engine.patch(set_ignne)
 
     # --- running --------------------------------------------------------------------------
 
@@ -283,12 +296,25 @@ class Processor:
     def exception(self, vector: int) -> None:
         registers = self.engine.registers
         if registers.exception_is_int:
-            event = self._software_interrupt(registers, vector)
-        else:
+            registers.exception_is_int = 0
+            self._raise(self._software_interrupt(registers, vector))
+        elif vector == MF and not registers.cr[0] & CR0_NE:
+            self._freeze()
+        elif vector != HELD_BACK:
             error_code = registers.error_code if vector in WITH_ERROR_CODE else None
-            event = Event(vector, Kind.EXCEPTION, error_code, return_eip=registers.eip)
-        registers.exception_is_int = 0
-        self._raise(event)
+            self._raise(Event(vector, Kind.EXCEPTION, error_code, return_eip=registers.eip))
+
+    def _freeze(self) -> None:
+        """An x87 error is pending, and is not to be #MF: FERR# tells of it (SDM 1, 8.7.2).
+
+        The instruction that waits for it goes on when the error is gone or ignored: after an
+        interrupt, which its handler sees return to that instruction.
+        """
+        self.engine.now_ns += self.clock.costs.block_ns
+        self.engine.registers.hflags2 |= layout.HF2_FERR
+        self._halted = True
+        self._pause()
+        self.numeric_error()
 
     def _raise(self, event: Event) -> None:
         """Deliver an exception; it costs as much as a block, as there may be none between two."""

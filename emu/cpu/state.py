@@ -177,6 +177,8 @@ class State:
     halted: bool = flag(doc="a HLT waits for an interrupt")
     intr: bool = flag(doc="the level of the INTR pin")
     interrupt_shadow: bool = flag(doc="STI or MOV SS holds interrupts off for one instruction")
+    ferr: bool = flag(doc="FERR# is low: an x87 error was met with CR0.NE clear, and is there yet")
+    ignne: bool = flag(doc="IGNNE# is low: the x87 error is ignored until it is gone")
 
 
 GENERAL = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
@@ -357,7 +359,27 @@ class Rest:
     msrs: list[int] = _msrs()
 
 
-REST = Section("emu/cpu", 1, vmstate.fields_of(Rest))
+@attrs.define
+class NumericError:
+    """The pins of an x87 error, while there is one."""
+
+    ferr: bool = flag(doc="the level of FERR#, 1 for low")
+    ignne: bool = flag(doc="the level of IGNNE#, 1 for low")
+
+
+REST = Section(
+    "emu/cpu",
+    1,
+    vmstate.fields_of(Rest),
+    subsections=(
+        Subsection(
+            "emu/cpu/numeric_error",
+            1,
+            vmstate.fields_of(NumericError),
+            needed=lambda state: bool(state.ferr or state.ignne),
+        ),
+    ),
+)
 
 
 def _decode(found: Mapping[str, Values]) -> State:

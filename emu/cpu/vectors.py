@@ -14,8 +14,11 @@ NP = 11  # segment not present
 STACK_FAULT = 12  # #SS
 GP = 13  # general protection
 PF = 14  # page fault
+MF = 16  # x87 floating-point error
 AC = 17  # alignment check
 MC = 18  # machine check
+
+HELD_BACK = 256  # none: an x87 instruction has ended early, without its result (floating.c)
 
 WITH_ERROR_CODE = frozenset({DF, TS, NP, STACK_FAULT, GP, PF, AC})
 CONTRIBUTORY = frozenset({DE, TS, NP, STACK_FAULT, GP})  # table 6-4

@@ -198,7 +198,7 @@ def _differences(name: str, mine: Any, theirs: Any) -> Iterator[tuple[str, Any, 
         case dict(), dict():
             for each, value in mine.items():
                 inner = f"{name}.{each}" if name else each
-                yield from _differences(inner, value, theirs[each])
+                yield from _differences(inner, value, theirs.get(each))
         case list(), list() if len(mine) == len(theirs):
             for index, value in enumerate(mine):
                 yield from _differences(f"{name}[{index}]", value, theirs[index])

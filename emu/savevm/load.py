@@ -1,7 +1,7 @@
 """Loading a save into a machine, all or nothing.
 
     reader = Reader(f)                      whose stream it is, and of which machine
-    head = read_head(reader, section)       ours: its first section, to build the machine from
+    head = read_head(reader, saved)         ours: its first section, to build the machine from
     load(reader, registry)                  the rest, into that machine
 
 `load` reads and checks the whole stream, checksums included, before it changes anything but the
@@ -11,32 +11,37 @@ RAM is needed twice meanwhile, and nothing else of any size.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from emu.savevm.description import name_of
 from emu.savevm.ram import IDSTR as RAM
 from emu.savevm.ram import read_blocks
 from emu.savevm.registry import Loading, Registry
 from emu.savevm.sections import Dialect, Foreign, Kind, Reader
 from emu.savevm.stream import from_bytes
-from emu.savevm.vmstate import Section, Values
+from emu.savevm.vmstate import Saved
+
+S = TypeVar("S")
 
 PEEK_BYTES = 4096  # more than any list of RAM blocks takes
 
 
-def read_head(reader: Reader, section: Section) -> Values:
-    """The values of *section*, which a save of ours begins with.
+def read_head(reader: Reader, saved: Saved[S]) -> S:
+    """The State in the one section that a save of ours begins with.
 
-    They are checked field by field here; *reader* keeps them for `load`.  The stream's checksums
-    come last, so a machine that is built from them is to be thrown away where `load` refuses.
+    It is checked, field by field; *reader* keeps it for `load`.  The stream's checksums come
+    last, so a machine that is built from it is to be thrown away where `load` refuses.
     """
     frame = reader.next()
     f = reader.f
+    (section,) = saved.sections
     key = (section.idstr, 0)
     if frame is None or frame.kind is not Kind.FULL or frame.key != key:
         found = repr(name_of(frame.key)) if frame else "the end"
         raise f.error("not the first section of a save", found=found, expected=repr(name_of(key)))
     values = section.get(f, frame.version)
     reader.head = (frame, values)
-    return values
+    return saved.decode(f, {section.idstr: values})
 
 
 def peek_ram(reader: Reader) -> dict[str, int]:

@@ -11,7 +11,17 @@ from typing import BinaryIO
 from emu import inputs, nameplate, qemu, timebase
 from emu.cpu import state as cpu_state
 from emu.errors import HostError
-from emu.hw import cable, fw_cfg, i8254, i8259, mc146818, ns16550a, port61, port92
+from emu.hw import (
+    cable,
+    fpu_error,
+    fw_cfg,
+    i8254,
+    i8259,
+    mc146818,
+    ns16550a,
+    port61,
+    port92,
+)
 from emu.savevm import inspect as save_inspect
 from emu.savevm.contents import schemas_of
 from emu.savevm.inspect import Differences, Report
@@ -26,6 +36,7 @@ SCHEMAS = schemas_of(
         port61.SAVED,
         mc146818.SAVED,
         port92.SAVED,
+        fpu_error.SAVED,
         ns16550a.SAVED,
         cable.SAVED,
         fw_cfg.SAVED,

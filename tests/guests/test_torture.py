@@ -63,12 +63,22 @@ class Cause(enum.Enum):
     TASK_IN_LDT = "a task gate's TSS in an LDT is #GP (volume 2, INT n); QEMU: #TS"
     TRAP_SHADOW = "LSS and STI do not hold off single step (6.8.3); QEMU does"
     GROUP_11 = "C6 /1 is undefined: #UD; QEMU takes it for MOV"
+    X87_C1 = "C1 tells that a result was rounded up (volume 1, 8.1.3.3); QEMU leaves it clear"
+    X87_QUOTIENT = "FPREM1 sets C1 to the quotient's bit 0 (volume 2A); QEMU clears it"
+    X87_CONDITIONS = "FSQRT of a negative number leaves C2 as it is; QEMU sets it"
+    X87_STACK = "the stack's faults (8.5.1.1), and in a register what they leave; QEMU has none"
+    X87_DENORMAL = "a denormal operand is an exception (8.5.2, 11.5.2.2); QEMU notes none"
+    X87_HELD_BACK = (
+        "an exception that is not masked holds the result back, or its pop; QEMU does not"
+    )
+    X87_UNMASKED = (
+        "#MF for what FLDCW unmasks (8.1.3.3), and before MMX (12.5); QEMU does not raise it"
+    )
+    XM = "#XM, or #UD where the system knows it not (11.5.3); QEMU never raises it"
+    MXCSR_RESERVED = "#GP for a reserved bit of MXCSR (volume 2A, LDMXCSR); QEMU takes it"
     # Unicorn 2.1.4 departs from the manual, and QEMU does not.
     TASK_16 = "a task switch to or from a TSS of 16 bits finds segments in the wrong places"
     DATA_BREAKPOINT = "data breakpoints do not exist"
-    X87_FLAGS = "no x87 exception is noted but a division by zero, so that none is raised"
-    X87_DOUBLE = "FPREM, FPREM1 and FBLD compute with 53 bits, FPREM1 sets other condition bits"
-    MXCSR = "SSE notes no exception in MXCSR; flush-to-zero does nothing"
     SSE_ALIGNMENT = "an SSE operand that is not aligned is no #GP"
     VEX = "C4h and C5h with a register are VEX prefixes, whatever the model"
 
@@ -86,12 +96,17 @@ DEVIATIONS = {
     Cause.TASK_IN_LDT: "10.42",
     Cause.TRAP_SHADOW: "13.04 13.05",
     Cause.GROUP_11: "18.11",
+    Cause.X87_C1: "15.05 15.14 15.35",
+    Cause.X87_QUOTIENT: "15.12",
+    Cause.X87_CONDITIONS: "15.31",
+    Cause.X87_STACK: "15.25 15.26 15.27 15.28 15.29 15.30 15.32 15.33 15.47 15.50 15.52 15.56",
+    Cause.X87_DENORMAL: "15.19 15.46 16.11 16.22",
+    Cause.X87_HELD_BACK: "15.41 15.42 15.43 15.44 15.45 15.48",
+    Cause.X87_UNMASKED: "15.49 16.04",
+    Cause.XM: "16.17 16.18 16.19 16.26",
+    Cause.MXCSR_RESERVED: "16.23",
     Cause.TASK_16: "10.14 10.15",
     Cause.DATA_BREAKPOINT: "13.27 13.28",
-    Cause.X87_FLAGS: "15.05 15.13 15.14 15.26 15.28 15.29 15.30 15.31 15.32 15.33 15.34 15.35"
-    " 15.36 15.37 15.38 15.39 15.40 15.41 15.43 15.44 15.45",
-    Cause.X87_DOUBLE: "15.08 15.11 15.12",
-    Cause.MXCSR: "16.06 16.07 16.08 16.09 16.10 16.11 16.14 16.17 16.18 16.19 16.20 16.21 16.22",
     Cause.SSE_ALIGNMENT: "16.16",
     Cause.VEX: "18.14 18.15",
 }

@@ -338,8 +338,8 @@ class TestHead:
             cat.stdin.write(data[:100])
             cat.stdin.flush()
             reader = Reader(open_fd(read_end))
-            values = read_head(reader, MACHINE_SAVED.sections[0])
-            target = Machine(values["memory"])
+            head = read_head(reader, MACHINE_SAVED)
+            target = Machine(head.memory)
             cat.stdin.write(data[100:])
             cat.stdin.close()
             load(reader, target.registry)
@@ -353,19 +353,19 @@ class TestHead:
         bad = put_together(Machine().save(), [*pieces[1:], pieces[0]])
 
         with pytest.raises(StreamError, match="'ram/0', expected 'emu/machine/0'"):
-            read_head(Reader(from_bytes(bad)), MACHINE_SAVED.sections[0])
+            read_head(Reader(from_bytes(bad)), MACHINE_SAVED)
 
     def test_a_save_of_nothing(self) -> None:
         f, data = to_bytes()
         Saving(Registry(), f, "m").save_whole()
 
         with pytest.raises(StreamError, match="found the end"):
-            read_head(Reader(from_bytes(data)), MACHINE_SAVED.sections[0])
+            read_head(Reader(from_bytes(data)), MACHINE_SAVED)
 
     def test_it_is_not_there_twice(self) -> None:
         pieces = take_apart(Machine().save())
         reader = Reader(from_bytes(put_together(Machine().save(), [*pieces, pieces[0]])))
-        read_head(reader, MACHINE_SAVED.sections[0])
+        read_head(reader, MACHINE_SAVED)
 
         with pytest.raises(StreamError, match="twice"):
             load(reader, Machine().registry)

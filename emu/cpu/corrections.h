@@ -1,0 +1,14 @@
+/* What the C parts of emu/cpu know of each other. */
+
+#ifndef EMU_CORRECTIONS_H
+#define EMU_CORRECTIONS_H
+
+#include <stdint.h>
+
+/* A helper's return address: the place in the translated code, by which EIP is found. */
+#define PLACE ((uintptr_t)__builtin_return_address(0))
+
+/* The CPUState of the processor with that CPUX86State; NULL where it is none that was made known. */
+__attribute__((visibility("hidden"))) void *emu_corrections_cpu(const void *env);
+
+#endif
