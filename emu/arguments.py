@@ -114,6 +114,12 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="let a recording enter instead of the keyboard, and compare how it ends",
     )
     run.add_argument(
+        "--type",
+        metavar="TEXT",
+        help=r"type TEXT on the keyboard as the run begins, as fast as the guest reads it: "
+        r"\n is Enter, \t Tab, \b Backspace, \e Esc, \\ a backslash",
+    )
+    run.add_argument(
         "--trace",
         metavar="WHAT",
         help="tell on standard error of "

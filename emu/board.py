@@ -11,6 +11,10 @@ isapc: an IBM PC/AT as small as firmware of today will start on
     i8254       40-43                   IRQ 0      the timer; counter 2 makes the speaker's tone
     port61      61                                 gate and output of counter 2, refresh
     mc146818    70-71                   IRQ 8      the clock and 128 bytes of CMOS memory
+    i8042       60 64                              keyboard controller: A20, reset
+    ps2_keyboard                        IRQ 1      a keyboard with 102 keys
+    ps2_mouse                           IRQ 12     a mouse with a wheel
+    typist                                         somebody at the keyboard
     port92      92                                 A20, hot reset
     fpu_error   F0                      IRQ 13     errors of the x87
     ns16550a    3F8-3FF                 IRQ 4      the serial port, COM1
@@ -18,8 +22,10 @@ isapc: an IBM PC/AT as small as firmware of today will start on
     fw_cfg      510-511 514-51B                    what firmware is told of the machine
     debugcon    402 E9                             characters for whoever debugs firmware
     debug_exit  501-502 F4-F7                       ends the emulator
+    reset_control  CF8-CF9                         hard reset
 
-    A20 is port92's alone, and open after reset, as there is no keyboard controller yet.
+    A20 follows the processor while port92's line or the 8042's P21 is high.  Without an 8042 it is
+    port92's alone, and open after reset.
 
 A save names the parts that are plugged in, and a load plugs just those: a board that gets more
 parts one day still loads the saves of today.
@@ -46,12 +52,17 @@ from emu.hw import (
     debugcon,
     fpu_error,
     fw_cfg,
+    i8042,
     i8254,
     i8259,
     mc146818,
     ns16550a,
     port61,
     port92,
+    ps2_keyboard,
+    ps2_mouse,
+    reset_control,
+    typist,
 )
 from emu.irq import Line
 from emu.isa import Slot
@@ -66,6 +77,10 @@ class Part(enum.Enum):
     I8254 = "i8254"
     PORT61 = "port61"
     MC146818 = "mc146818"
+    I8042 = "i8042"
+    PS2_KEYBOARD = "ps2_keyboard"
+    PS2_MOUSE = "ps2_mouse"
+    TYPIST = "typist"
     PORT92 = "port92"
     FPU_ERROR = "fpu_error"
     NS16550A = "ns16550a"
@@ -73,6 +88,7 @@ class Part(enum.Enum):
     FW_CFG = "fw_cfg"
     DEBUGCON = "debugcon"
     DEBUG_EXIT = "debug_exit"
+    RESET_CONTROL = "reset_control"
 
 
 ISAPC_PARTS = tuple(Part)
@@ -109,6 +125,8 @@ class Board:
     processor: Processor
     serial: ns16550a.NS16550A | None = None
     cable: cable.Cable | None = None
+    typist: typist.Typist | None = None
+    mouse: ps2_mouse.PS2Mouse | None = None
 
     def reset(self) -> None:
         """Pulse RESET: the ROM's copy is made anew, the chips that have the pin heed it."""
@@ -123,7 +141,7 @@ class Board:
         self.memory.rom.close()
 
 
-def isapc(  # noqa: C901 - one page, a branch a part
+def isapc(  # noqa: C901, PLR0912 - one page, a branch a part
     options: Options,
     outside: Outside,
     rom: bytes,
@@ -166,10 +184,14 @@ def isapc(  # noqa: C901 - one page, a branch a part
     if Part.MC146818 in parts:
         nmi_mask = Line("NMI mask")
         mc146818.attach(slot, options.rtc_base_s, options.memory_bytes, nmi_mask=nmi_mask)
+    p21, alternate_a20 = Line("P21"), Line("ALT A20")
+    either(p21, alternate_a20, processor.set_a20)
+    if Part.I8042 in parts:
+        controller = i8042.attach(slot, p21, outside.reset)
+        plug_in_devices(board, controller, parts)
     if Part.PORT92 in parts:
-        a20 = Line("A20", level=True)
-        a20.connect(processor.set_a20)
-        port92.attach(slot, a20, outside.reset, open_after_reset=True)
+        alone = Part.I8042 not in parts
+        port92.attach(slot, alternate_a20, outside.reset, open_after_reset=alone)
     if Part.FPU_ERROR in parts:
         error = fpu_error.attach(slot, ignore=processor.ignore_numeric_error)
         processor.numeric_error = error.set_error
@@ -189,7 +211,33 @@ def isapc(  # noqa: C901 - one page, a branch a part
         debugcon.attach(slot, outside.debug)
     if Part.DEBUG_EXIT in parts:
         debug_exit.attach(slot, outside.leave)
+    if Part.RESET_CONTROL in parts:
+        reset_control.attach(slot, outside.reset)
     return board
+
+
+def either(a: Line, b: Line, listener: Callable[[bool], None]) -> None:
+    """Solder *listener* to an OR gate with the inputs *a* and *b*."""
+
+    def sense(_high: bool) -> None:  # noqa: FBT001 - a level is all that a pin receives
+        listener(a.level or b.level)
+
+    a.connect(sense)
+    b.connect(sense)
+
+
+def plug_in_devices(board: Board, controller: i8042.I8042, parts: frozenset[Part]) -> None:
+    """Plug keyboard and mouse into their sockets, and seat the typist."""
+    slot, socket = board.slot, controller.keyboard
+    if Part.PS2_KEYBOARD in parts:
+        keyboard = ps2_keyboard.attach(slot, deliver=socket.deliver, controller_clock=socket.clock)
+        socket.connect(keyboard.receive)
+        if Part.TYPIST in parts:
+            board.typist = typist.attach(slot, strike=keyboard.strike, room=keyboard.room)
+    socket = controller.mouse
+    if Part.PS2_MOUSE in parts:
+        board.mouse = ps2_mouse.attach(slot, deliver=socket.deliver, controller_clock=socket.clock)
+        socket.connect(board.mouse.receive)
 
 
 BOARDS = {"isapc": isapc}

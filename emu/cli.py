@@ -28,7 +28,7 @@ from typing import TypeVar
 
 import emu
 from emu import arguments as command_line
-from emu import images, until
+from emu import images, keys, until
 from emu.cpu import binding, native
 from emu.cpu.choose import choose
 from emu.cpu.engine import EngineChoice
@@ -70,6 +70,8 @@ def _run(arguments: argparse.Namespace) -> int:
 def _plan(arguments: argparse.Namespace) -> Plan:
     if arguments.record is not None and arguments.replay is not None:
         raise ConfigError("--record and --replay exclude each other")
+    if arguments.type is not None and arguments.replay is not None:
+        raise ConfigError("--type and --replay exclude each other: a recording has what was typed")
     for name in (arguments.save, arguments.record):
         if name is None:
             continue
@@ -85,6 +87,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         dialect=_choice(Dialect, "dialect", arguments.dialect),
         record=Path(arguments.record) if arguments.record is not None else None,
         replay=Path(arguments.replay) if arguments.replay is not None else None,
+        text=keys.unescape(arguments.type) if arguments.type is not None else "",
     )
 
 

@@ -45,6 +45,8 @@ class Source(enum.Enum):
     SERIAL = 0  # characters for the serial port
     RESET = 1  # the reset button
     BOOT_SET = 2  # a new boot order
+    KEYBOARD = 3  # keystrokes, as in emu/keys.py
+    MOUSE = 4  # movements and buttons, as in emu/desk.py
 
 
 @attrs.define

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO, Protocol, Self
 
-from emu import images, inputs, nameplate, qemu
+from emu import desk, images, inputs, nameplate, qemu
 from emu.board import BOARDS, Board, Options, Outside
 from emu.clock import NEVER, NS_PER_S, Clock
 from emu.cpu import state as cpu_state
@@ -155,6 +155,8 @@ class Machine:
         self.no_reboot = False
         self.notice: Callable[[str], None] = lambda _line: None
         self.serial = SerialPort(self)
+        self.keyboard = desk.Keyboard(self.enter, self._keyboard_space)
+        self.mouse = desk.Mouse(self.enter, self._held_buttons)
         self._goals = Goals((), 0)
         self._awake_ns = 0  # when the guest last did something
         self._stop_asked = False
@@ -268,6 +270,32 @@ class Machine:
                 self._board.reset()
             case Source.BOOT_SET:
                 self._set_boot_order(what.data.decode(errors="replace"))
+            case Source.KEYBOARD:
+                self._type(what.data)
+            case Source.MOUSE:
+                self._move_mouse(what.data)
+
+    def _type(self, strokes: bytes) -> None:
+        if self._board.typist is None:
+            raise ConfigError("this machine has no keyboard to type on")
+        if len(strokes) > self._board.typist.space():
+            raise HostError("keyboard: more was typed than can wait for the guest")
+        self._board.typist.type(strokes)
+
+    def _move_mouse(self, events: bytes) -> None:
+        if self._board.mouse is None:
+            raise ConfigError("this machine has no mouse to move")
+        for right, away, wheel, buttons in desk.mouse_events(events):
+            self._board.mouse.move(right, away, wheel)
+            self._board.mouse.press(buttons)
+
+    def _keyboard_space(self) -> int:
+        """How many more strokes can wait; without a keyboard `_type` says what is wrong."""
+        typist = self._board.typist
+        return inputs.DATA_MOST if typist is None else typist.space()
+
+    def _held_buttons(self) -> int:
+        return 0 if self._board.mouse is None else self._board.mouse.state.buttons
 
     def _set_boot_order(self, order: str) -> None:
         self._board.slot.boot_set(order)

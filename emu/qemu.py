@@ -6,8 +6,9 @@ It is ``microvm`` with the devices of an AT switched on; `arguments` is how to s
         -bios firmware/images/emu.rom -serial stdio -incoming "exec:cat FILE"
 
 It must have as much RAM, the same processor, and a ROM of the same size.  It has all that an
-isapc has but for ports 61h and 92h and the two for debugging.  What it has besides is
-nothing that a guest of ours knows of, and is dropped from its saves: two I/O APICs, ACPI.
+isapc has but for ports 61h and 92h, keyboard and mouse, the reset control register and the two for
+debugging.  What it has besides is nothing that a guest of ours knows of, and is dropped from its
+saves: two I/O APICs, ACPI.
 
 Its ROM below 1 MiB is the memory of its ROM below 4 GiB, and a guest may write there.  An isapc
 has RAM there that a reset fills from the ROM.  So what QEMU calls ``pc.bios`` is that
@@ -26,7 +27,8 @@ QEMU goes on, counting at the host's rate; when we do, it is the virtual nanosec
 
 All else that QEMU has no place for must be as it is after a reset, or the save is refused:
 characters on their way to the serial port, inputs to come, the speaker, a closed A20 gate, and
-whatever a card of the user's own holds.
+whatever a card of the user's own holds.  Keyboard, mouse and their controller must be as the ROM
+leaves them, so a guest that uses them stays here.
 
 Not modelled: any other machine of QEMU's.  FORMAT.md lists the sections, field by field.
 """
@@ -40,6 +42,7 @@ import attrs
 from emu.board import Board
 from emu.cpu.models import Model
 from emu.errors import ExportError, StreamError
+from emu.hw.i8042 import CB_DISABLE_AUX, CB_INT, CB_SYS, CB_TRANSLATE, TEST_PASSED
 from emu.hw.port92 import GATE_A20
 from emu.memory import MIB, PAGE_BYTES, SHADOW_BYTES, Memory, Ram
 from emu.nameplate import State as Nameplate
@@ -112,7 +115,18 @@ FOREIGN = Foreign(
         "emu/machine",  # is there to build ours from
         "emu/fw_cfg",  # QEMU has what its command line says
     },
-    made_up={"port92": {"outport": GATE_A20}},
+    made_up={
+        "port92": {"outport": GATE_A20},
+        # As our ROM leaves it, which in QEMU has found no keyboard controller.
+        "emu/i8042": {
+            "command_byte": CB_INT | CB_SYS | CB_DISABLE_AUX | CB_TRANSLATE,
+            "output": TEST_PASSED,
+            "system": True,
+            "command_last": False,
+        },
+        "emu/ps2_keyboard": {"link": {"clock_high": True}},
+        "emu/typist": {"room": True},
+    },
     lost={
         "emu/serial": {"tsr_done_ns"},
         "emu/mc146818rtc": {"nmi_masked", "second_ns", "periodic_ns"},

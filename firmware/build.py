@@ -26,7 +26,7 @@ DONE, DIFFERENT, NO_NASM = 0, 1, 2
 
 def images() -> dict[str, Path]:
     """Each image's name and the source it is assembled from."""
-    roms = {f"{name}.rom": FIRMWARE / "rom" / f"{name}.asm" for name in ("emu", "torture")}
+    roms = {f"{name}.rom": FIRMWARE / "rom" / f"{name}.asm" for name in ("emu", "torture", "fuzz")}
     guests = {f"{source.stem}.bin": source for source in (FIRMWARE / "guests").glob("*.asm")}
     return roms | dict(sorted(guests.items()))
 

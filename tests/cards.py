@@ -27,16 +27,22 @@ from emu.hw import (
     debugcon,
     fpu_error,
     fw_cfg,
+    i8042,
     i8254,
     i8259,
     mc146818,
     ns16550a,
     port61,
     port92,
+    ps2_keyboard,
+    ps2_mouse,
+    reset_control,
+    typist,
 )
 from emu.inputs import Input, Source
 from emu.irq import Line
 from emu.isa import IRQS, Slot
+from emu.keys import LET_GO, Key
 from emu.memory import MIB
 from emu.ports import SIZES
 from emu.savevm.registry import Declared
@@ -247,6 +253,118 @@ def plug_in_fpu_error(slot: Slot) -> Surroundings:
     return around
 
 
+def plug_in_i8042(slot: Slot) -> Surroundings:
+    """The keyboard controller; what is in its sockets sends anything, when it may."""
+    around = Surroundings(slot)
+    a20 = Line("A20", level=True)
+    chip = i8042.attach(slot, a20, lambda: around.told("reset")(None))
+    for line in (slot.irqs[1], slot.irqs[12], a20, chip.keyboard.clock, chip.mouse.clock):
+        around.probe.listen(line)
+    chip.keyboard.connect(around.told("to the keyboard"))
+
+    def send(dice: Dice) -> None:
+        socket = dice.choice([chip.keyboard, chip.keyboard, chip.mouse])
+        if socket.clock.level:
+            socket.deliver(dice.choice([0xF0, 0xFA, 0x83, dice.randrange(0x85)]))
+
+    def command(dice: Dice) -> None:
+        """One that there is, with its byte, mostly; the ports enabled, often."""
+        slot.ports.write(0x64, dice.choice([*i8042.COMMANDS, 0xD0, 0xD4, 0xD4, 0xFE]), 1)
+        if dice.random() < 0.7:
+            slot.ports.write(0x60, dice.choice([dice.randrange(256), 0x47, 0x03]), 1)
+
+    around.actions = [send, send, command, command, lambda _: slot.ports.read(0x60, 1)]
+    return around
+
+
+def pull_clock(name: str) -> tuple[Line, Action]:
+    """A controller's clock, and an action that pulls it low or lets it go."""
+    line = Line(name)
+    return line, lambda dice: line.drive(high=dice.random() < 0.8)
+
+
+def plug_in_ps2_keyboard(slot: Slot) -> Surroundings:
+    """A keyboard: hit, told something, kept from sending."""
+    around = Surroundings(slot)
+    clock, pull = pull_clock("keyboard clock")
+    card = ps2_keyboard.attach(slot, deliver=around.told("keyboard"), controller_clock=clock)
+    around.probe.listen(card.room)
+
+    def strike(dice: Dice) -> None:
+        key = dice.choice([Key.A, Key.UP, Key.LEFT_SHIFT, Key.PAUSE, dice.choice(list(Key))])
+        card.strike(key | dice.choice([0, 0, LET_GO]))
+
+    def command(dice: Dice) -> None:
+        card.receive(dice.choice([*ps2_keyboard.COMMANDS, *ps2_keyboard.WITH_OPTION]))
+        if dice.random() < 0.8:
+            card.receive(dice.choice([0, 1, 2, 5, dice.randrange(128)]))
+
+    def wake(_dice: Dice) -> None:
+        """A keyboard that does nothing hides what it might do wrong."""
+        card.receive(ps2_keyboard.Command.ENABLE)
+        clock.drive(high=True)
+
+    around.actions = [pull, strike, strike, strike, strike, command, wake]
+    around.steps_ns = (0, 1, 80 * US, 880 * US, 5 * MS, 90 * MS, 300 * MS)
+    return around
+
+
+def plug_in_ps2_mouse(slot: Slot) -> Surroundings:
+    """A mouse: moved, told something, kept from sending."""
+    around = Surroundings(slot)
+    clock, pull = pull_clock("mouse clock")
+    card = ps2_mouse.attach(slot, deliver=around.told("mouse"), controller_clock=clock)
+
+    def move(dice: Dice) -> None:
+        card.move(*(dice.choice([0, 1, -3, 300, dice.randrange(-9, 9)]) for _ in range(3)))
+
+    def command(dice: Dice) -> None:
+        card.receive(dice.choice([*ps2_mouse.COMMANDS, 0x00]))
+        if dice.random() < 0.6:
+            card.receive(dice.choice([0, 1, 3, 60, 200, dice.randrange(256)]))
+
+    def knock(dice: Dice) -> None:
+        """A driver that asks for a wheel, or more."""
+        for rate in (200, dice.choice([100, 200]), 80):
+            for byte in (ps2_mouse.Command.SET_RATE, rate):
+                card.receive(byte)
+
+    def wake(_dice: Dice) -> None:
+        for byte in (ps2_mouse.Command.RESET_WRAP_MODE, ps2_mouse.Command.ENABLE):
+            card.receive(byte)
+        clock.drive(high=True)
+
+    around.actions = [
+        pull,
+        move,
+        move,
+        lambda dice: card.press(dice.randrange(32)),
+        command,
+        knock,
+        wake,
+    ]
+    around.steps_ns = (0, 1, 80 * US, 880 * US, 3 * MS, 10 * MS, 100 * MS, 500 * MS)
+    return around
+
+
+def plug_in_typist(slot: Slot) -> Surroundings:
+    """Somebody who types; the keyboard has room now and then."""
+    around = Surroundings(slot)
+    room = Line("room")
+    hands = typist.attach(slot, strike=around.told("stroke"), room=room)
+    around.actions = [
+        lambda dice: hands.type(dice.randbytes(dice.randrange(20))),
+        lambda dice: room.drive(high=dice.random() < 0.5),
+    ]
+    return around
+
+
+def plug_in_reset_control(slot: Slot) -> Surroundings:
+    around = Surroundings(slot)
+    reset_control.attach(slot, lambda: around.told("reset")(None))
+    return around
+
+
 def plug_in_debugcon(slot: Slot) -> Surroundings:
     around = Surroundings(slot)
     debugcon.attach(slot, around.told("debug console"))
@@ -374,6 +492,11 @@ CARDS: Mapping[str, Callable[[Slot], Surroundings]] = {
     "fw_cfg": plug_in_fw_cfg,
     "port92": plug_in_port92,
     "fpu_error": plug_in_fpu_error,
+    "i8042": plug_in_i8042,
+    "ps2_keyboard": plug_in_ps2_keyboard,
+    "ps2_mouse": plug_in_ps2_mouse,
+    "typist": plug_in_typist,
+    "reset_control": plug_in_reset_control,
     "debugcon": plug_in_debugcon,
     "debug_exit": plug_in_debug_exit,
     "timebase": plug_in_timebase,

@@ -112,10 +112,12 @@ class TestParts:
 
 class TestWires:
     def test_A20(self) -> None:
-        """Port 92h bit 1: without it the second MiB is the first once more."""
+        """Port 92h bit 1 or the 8042's P21: without either the second MiB is the first once more."""
+        # mov al, D1h; out 64h, al; mov al, DDh; out 60h, al
         # mov ax, FFFFh; mov es, ax; mov byte es:[7010h], 1; in al, 92h; and al, FDh; out 92h, al;
         # mov byte es:[7012h], 2; cli; hlt
-        guest = bytes.fromhex("b8ffff 8ec0 26c606107001 e492 24fd e692 26c606127002 faf4")
+        guest = bytes.fromhex("b0d1 e664 b0dd e660")
+        guest += bytes.fromhex("b8ffff 8ec0 26c606107001 e492 24fd e692 26c606127002 faf4")
 
         with Machine(guest, memory="2M") as vm:
             vm.memory.write(0x7000, bytes(4))

@@ -475,6 +475,7 @@ class TestHelp:
             "--dialect NAME",
             "--record FILE",
             "--replay FILE",
+            "--type TEXT",
             "--trace WHAT",
             "--pace WHEN",
             "--engine NAME",
@@ -537,7 +538,7 @@ class TestInfo:
         names = [line.split()[0] for line in ended.shown.splitlines()]
 
         assert names == ["emu", "engine", "native", "reference", "unicorn", "firmware", "guests"]
-        assert ended.shown.endswith("echo, hello, primes, services, ticks\n")
+        assert ended.shown.endswith("echo, hello, kbc, keys, primes, services, ticks\n")
 
 
 class TestPipes:

@@ -22,15 +22,23 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"emu.errors"},
     # time, wires, addresses, bytes
-    {"emu.clock", "emu.irq", "emu.ports", "emu.memory", "emu.savevm.stream", "emu.images"},
+    {
+        "emu.clock",
+        "emu.irq",
+        "emu.ports",
+        "emu.memory",
+        "emu.keys",
+        "emu.savevm.stream",
+        "emu.images",
+    },
     # State and its declaration; what a save is written to; the host's side of a line
     {"emu.savevm.vmstate", "emu.savevm.files", "emu.host", "emu.until"},
     # the frame of a save
     {"emu.savevm.description"},
     {"emu.savevm.sections"},
-    # who is saved; the slot; how saving and loading go
+    # who is saved; the slot; the end of a cable; how saving and loading go
     {"emu.savevm.registry"},
-    {"emu.isa", "emu.savevm.ram", "emu.savevm.live"},
+    {"emu.isa", "emu.ps2", "emu.savevm.ram", "emu.savevm.live"},
     {"emu.savevm.load", "emu.savevm.contents"},
     {"emu.savevm.digest"},
     {"emu.savevm.inspect"},
@@ -38,7 +46,7 @@ LAYERS = [
     {"emu.hw", "emu.cpu", "emu.timebase", "emu.inputs"},
     {"emu.board"},
     {"emu.nameplate"},
-    {"emu.qemu"},
+    {"emu.qemu", "emu.desk"},
     # what a user holds in the hand: the package's own names are the machine's
     {"emu.machine"},
     {"emu"},
@@ -79,13 +87,15 @@ INSIDE = {
     ],
 }
 
-# All that a card may know of: its slot and what comes with it.
+# All that a card may know of: its slot and what comes with it, and what two of them have in common.
 FOR_CARDS = {
     "emu.clock",
     "emu.errors",
     "emu.irq",
     "emu.isa",
+    "emu.keys",
     "emu.ports",
+    "emu.ps2",
     "emu.savevm.vmstate",
 }
 

@@ -466,7 +466,7 @@ class TestMaking:
             ({"debugcon": "tcp:nowhere"}, "no such serial end"),
             ({"rtc_base": -1}, "rtc_base -1"),
             ({"rtc_base": 1 << 50}, "expected a time from 1970"),
-            ({"cards": [port_taken]}, "port 0x61: reads of 1 bytes are answered already"),
+            ({"cards": [port_taken]}, "port 0x60: reads of 1 bytes are answered already"),
             ({"cards": [irq_taken]}, "IRQ 4 is driven by another card already"),
             ({"cards": [irq_of_the_cascade]}, "IRQ 2 is driven by another card"),
             ({"cards": [name_taken]}, "section 'serial/0' is registered twice"),

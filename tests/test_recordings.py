@@ -165,8 +165,8 @@ class TestFiles:
             ([HEAD, TYPED, END.replace("2000", "1499")], ", line 3: out of order, found 1499"),
             ([HEAD, END.replace("2000", "9" * 30)], ", line 2: out of order, found 9999"),
             (
-                [HEAD, TYPED.replace("serial", "mouse"), END],
-                ", line 2: an unknown source, found 'mo",
+                [HEAD, TYPED.replace("serial", "kettle"), END],
+                ", line 2: an unknown source, found 'ke",
             ),
             ([HEAD, TYPED.replace("68690d", "6869z0"), END], ", line 2: data is not hexadecimal"),
             (

@@ -94,7 +94,7 @@ class Foreign:
 
     made_up: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     """Fields of States that QEMU has no section for, by idstr: what they hold in its machine, if
-    it is not what they hold at power-on.  A save for QEMU is refused where they hold something
+    it is not what they hold at power-on; a mapping for a State in the State.  A save for QEMU is refused where they hold something
     else, and a load makes them hold that."""
 
     lost: Mapping[str, Collection[str]] = attrs.field(factory=dict)
@@ -109,8 +109,19 @@ class Foreign:
 
     def make_up(self, saved: Saved[S]) -> S:
         """The State of a card that QEMU's machine has not."""
-        held = [self.made_up.get(section.idstr, {}) for section in saved.sections]
-        return saved.state(**{name: value for fields in held for name, value in fields.items()})
+        state = saved.state()
+        for section in saved.sections:
+            _hold(state, self.made_up.get(section.idstr, {}))
+        return state
+
+
+def _hold(state: Any, held: Mapping[str, Any]) -> None:
+    """Make fields of *state* hold what *held* says; a mapping is of a State in it."""
+    for name, value in held.items():
+        if isinstance(value, Mapping):
+            _hold(getattr(state, name), value)
+        else:
+            setattr(state, name, value)
 
 
 @attrs.frozen

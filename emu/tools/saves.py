@@ -15,12 +15,17 @@ from emu.hw import (
     cable,
     fpu_error,
     fw_cfg,
+    i8042,
     i8254,
     i8259,
     mc146818,
     ns16550a,
     port61,
     port92,
+    ps2_keyboard,
+    ps2_mouse,
+    reset_control,
+    typist,
 )
 from emu.savevm import inspect as save_inspect
 from emu.savevm.contents import schemas_of
@@ -35,12 +40,17 @@ SCHEMAS = schemas_of(
         i8254.SAVED,
         port61.SAVED,
         mc146818.SAVED,
+        i8042.SAVED,
+        ps2_keyboard.SAVED,
+        ps2_mouse.SAVED,
+        typist.SAVED,
         port92.SAVED,
         fpu_error.SAVED,
         ns16550a.SAVED,
         cable.SAVED,
         fw_cfg.SAVED,
         fw_cfg.SAVED_CONTENTS,
+        reset_control.SAVED,
         inputs.SAVED,
     ]
 )

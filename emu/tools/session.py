@@ -29,6 +29,7 @@ class Plan:
     dialect: Dialect = Dialect.EMU
     record: Path | None = None
     replay: Path | None = None
+    text: str = ""  # to be typed as the run begins
 
     @property
     def conditions(self) -> list[Condition]:
@@ -52,12 +53,19 @@ def run(vm: Machine, plan: Plan, console: Console) -> int:
 def _recorded(vm: Machine, plan: Plan, console: Console) -> Stopped:
     """Run, and where it is asked for write down what enters."""
     if plan.record is None:
+        _type(vm, plan)
         return vm.run(plan.conditions, front=console)
     recorder = Recorder(plan.record, vm.digest())
     vm.inputs.recorders.append(recorder.record)
+    _type(vm, plan)
     stopped = vm.run(plan.conditions, front=console)
     recorder.finish(vm.clock.now_ns, vm.digest())
     return stopped
+
+
+def _type(vm: Machine, plan: Plan) -> None:
+    if plan.text:
+        vm.keyboard.type(plan.text)
 
 
 def _replayed(vm: Machine, plan: Plan, path: Path, console: Console) -> Stopped:

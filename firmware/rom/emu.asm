@@ -20,7 +20,8 @@
 ;
 ; The guest is the file `opt/emu/guest` of QEMU's firmware configuration device (fw_cfg), at most
 ; 512 KiB.  It is entered as a boot sector is: CS:IP = 0000:7C00, SS:SP = 0000:7C00, DL = 80h,
-; DS = ES = FS = GS = 0, every other register 0, interrupts on, IRQ 0 at 18.2 Hz, A20 on.
+; DS = ES = FS = GS = 0, every other register 0, interrupts on, IRQ 0 at 18.2 Hz, A20 on.  The
+; keyboard controller gives scan codes of set 1; IRQ 1 is masked.
 ;
 ; Services (registers as in the IBM PC AT Technical Reference, "ROM BIOS"):
 ;
@@ -32,7 +33,7 @@
 ;       INT 1Ah AH=00h  CX:DX = ticks since power-on; others CF = 1
 ;       INT 1Ch         called at each tick, for the guest to take
 ;
-; Not done: test and size of RAM, option ROMs, video, keyboard, disks, the shutdown byte (CMOS 0Fh),
+; Not done: test and size of RAM, option ROMs, video, disks, the shutdown byte (CMOS 0Fh),
 ; DRAM refresh; a local APIC, without which the processor must be, or its LINT0 stays masked and
 ; no IRQ arrives.  Exceptions land in the default handlers: as on an AT, a fault then repeats for
 ; ever.
@@ -98,6 +99,29 @@ post:   cli
         or      al, PORT_92_A20
         and     al, ~PORT_92_RESET & 0FFh
         out     PORT_92, al
+
+; The keyboard controller, where there is one: tested, then the keyboard on, its codes translated
+; to set 1, its interrupt enabled (IRQ 1 is masked, below), and the mouse off.
+
+        in      al, KBC_COMMAND
+        cmp     al, 0FFh                ; nobody
+        je      .no_kbc
+        mov     al, KBC_TEST
+        out     KBC_COMMAND, al
+.kbc_testing:
+        in      al, KBC_COMMAND
+        test    al, KBC_OBF
+        jz      .kbc_testing
+        in      al, KBC_DATA            ; 55h: passed
+        mov     al, KBC_WRITE_COMMAND_BYTE
+        out     KBC_COMMAND, al
+.kbc_busy:
+        in      al, KBC_COMMAND
+        test    al, KBC_IBF
+        jnz     .kbc_busy
+        mov     al, KBC_INT | KBC_SYS | KBC_DISABLE_AUX | KBC_TRANSLATE
+        out     KBC_DATA, al
+.no_kbc:
 
 ; The vectors: first every one harmless, then those of the hardware, then the services.
 

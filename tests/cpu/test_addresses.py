@@ -337,6 +337,8 @@ class TestA20:
             "8e d8"  # mov ds, ax
             "c6 06 10 00 01"  # mov byte [0x10], 1
             "2e c6 06 00 00 01"  # mov byte [cs:0], 1
+            "b0 d1 e6 64"  # the keyboard controller's half of the gate:
+            "b0 dd e6 60"  # from now on port 92h decides
             "e4 92"  # in al, 0x92
             "24 fd"  # and al, 0xfd
             "e6 92"  # out 0x92, al

@@ -13,6 +13,7 @@ import hashlib
 import os
 import selectors
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -72,7 +73,7 @@ class TestImages:
         assert rom[:0xF000] == b"\xff" * 0xF000
         assert rom[0xFFF0:] == bytes.fromhex("ea 00f0 00f0 ffffffffffffffffff fc ff")
 
-    @pytest.mark.parametrize("name", ["hello", "ticks", "echo"])
+    @pytest.mark.parametrize("name", ["hello", "ticks", "echo", "keys"])
     def test_a_boot_sector_is_512_bytes_and_ends_with_its_mark(self, name: str) -> None:
         image = (IMAGES / f"{name}.bin").read_bytes()
 
@@ -203,6 +204,29 @@ def file(path: Path) -> list[str]:
     return ["-fw_cfg", f"name=opt/emu/guest,file={path}"]
 
 
+# What QEMU's monitor calls a key, by what a US keyboard prints on it.
+KEY_NAMES = {
+    "\n": "ret",
+    " ": "spc",
+    ",": "comma",
+    "!": "shift-1",
+    "~": "shift-grave_accent",
+    '"': "shift-apostrophe",
+    "\\": "backslash",
+    "|": "shift-backslash",
+    "{": "shift-bracket_left",
+    "+": "shift-equal",
+    "}": "shift-bracket_right",
+    "?": "shift-slash",
+}
+
+
+def key_name(character: str) -> str:
+    """What is to be sent to the monitor for *character*."""
+    letter = f"shift-{character.lower()}" if character.isupper() else character
+    return KEY_NAMES.get(character, letter)
+
+
 @pytest.fixture(params=BOARDS)
 def board(request: pytest.FixtureRequest) -> str:
     require(QEMU)
@@ -258,6 +282,33 @@ class TestOnQEMU:
 
             assert terminal.transcript == golden("services")
             assert terminal.exit_status() == DEBUG_EXIT_0
+
+    def test_the_keyboard_controller_s_golden_is_QEMU_s(self) -> None:
+        """The walk of `kbc`; a microvm has no keyboard controller."""
+        require(QEMU)
+        with Terminal.start("isapc", *guest("kbc")) as terminal:
+            assert terminal.exit_status() == DEBUG_EXIT_0
+            terminal.read_until(b"\0")
+
+        assert terminal.transcript == golden("kbc")
+
+    def test_keys_prints_what_is_typed(self, tmp_path: Path) -> None:
+        """Each key goes down and up when the one before has been printed."""
+        require(QEMU)
+        monitor = tmp_path / "monitor"
+        options = ["-monitor", f"unix:{monitor},server=on,wait=off"]
+        with Terminal.start("isapc", *guest("keys"), *options) as terminal:
+            terminal.read_until(b"7C00\r\n")
+            with socket.socket(socket.AF_UNIX) as keyboard:
+                keyboard.connect(str(monitor))
+                for text in golden("keys").splitlines(keepends=True)[1:]:
+                    for character in text.decode().replace("\r\n", "\n"):
+                        keyboard.sendall(f"sendkey {key_name(character)} 1\n".encode())
+                        terminal.read_until(character.replace("\n", "\r\n").encode())
+                keyboard.sendall(b"sendkey esc 1\n")
+                assert terminal.exit_status() == DEBUG_EXIT_0
+
+        assert terminal.transcript == golden("keys")
 
     def test_without_a_guest_the_ROM_says_so(self, board: str) -> None:
         with Terminal.start(board, "-fw_cfg", "name=opt/emu/guests,string=not it") as terminal:

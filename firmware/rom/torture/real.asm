@@ -585,6 +585,10 @@ real_chapters:
         VISIT_PROTECTED
         mov     dword [scratch], 0
         mov     dword [dword 100000h + scratch], 22222222h
+        mov     al, KBC_WRITE_OUTPUT_PORT       ; the keyboard controller's half of the gate: from
+        out     KBC_COMMAND, al                 ; here to the next reset port 92h decides
+        mov     al, KBC_PORT_A20_OFF
+        out     KBC_DATA, al
         in      al, PORT_92
         and     al, ~(PORT_92_A20 | PORT_92_RESET) & 0FFh
         out     PORT_92, al
