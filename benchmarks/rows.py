@@ -1,0 +1,140 @@
+"""What is measured: a guest a row.
+
+Most are ROMs of our own (`roms/NAME.asm`), each of which does one thing so many times, sends a
+checksum of what it computed on COM1, and ends.  How many times is given to the assembler; it is
+chosen for about one CPU second of QEMU's TCG, so that start-up does not count for much.  The others
+are firmware that is there anyway, and are watched until they have said something.
+"""
+
+from __future__ import annotations
+
+import enum
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+ROOT = Path(__file__).resolve().parent.parent
+ROMS = ROOT / "benchmarks" / "roms"
+FIRMWARE = ROOT / "firmware"
+SEABIOS = ROOT / "tests" / "guests" / "cache" / "seabios" / "bios.bin"
+
+
+class CannotRun(Exception):  # noqa: N818 - a reason, which a row's line in the table gives
+    """Something is missing that a row needs; the text says what, and how to get it."""
+
+
+class Console(enum.Enum):
+    """Where a guest prints."""
+
+    SERIAL = "COM1"
+    DEBUG = "the debug console, port 402h"
+
+
+@attrs.frozen
+class Boot:
+    """What a machine is switched on with, and how its result is known."""
+
+    rom: Path
+    image: Path | None = None  # what our ROM loads, as `emu run IMAGE` does
+    console: Console = Console.SERIAL
+    until: bytes | None = None  # the run is over when it has printed this; None: when it exits
+
+
+class Row(Protocol):
+    """One line of the table."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def what(self) -> str:
+        """What the guest does, in a few words."""
+
+    @property
+    def rounds(self) -> int:
+        """How often; results are comparable where it is the same."""
+
+    def prepare(self, folder: Path) -> Boot:
+        """Make what it boots from, in *folder*; raises CannotRun."""
+
+
+@attrs.frozen
+class OwnRom:
+    """A ROM of `roms/`, assembled for as many rounds as are wanted."""
+
+    name: str
+    what: str
+    rounds: int
+    fewest: int = 1  # rounds that make a result: for tests
+
+    def prepare(self, folder: Path) -> Boot:
+        return Boot(self.assemble(folder, self.rounds))
+
+    def assemble(self, folder: Path, rounds: int) -> Path:
+        """The ROM's image, in *folder*."""
+        nasm = shutil.which("nasm")
+        if nasm is None:
+            raise CannotRun("nasm is not installed, or not on the PATH")
+        image = folder / f"{self.name}.rom"
+        command = [nasm, "-f", "bin", "-w+all", "-I", f"{FIRMWARE / 'include'}/", "-I", f"{ROMS}/"]
+        command += ["-D", f"ROUNDS={rounds}", "-o", str(image), str(ROMS / f"{self.name}.asm")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            raise CannotRun(f"nasm: {done.stderr.strip()}")
+        return image
+
+
+@attrs.frozen
+class Firmware:
+    """Firmware that is there anyway, until it has printed a text."""
+
+    name: str
+    what: str
+    boot: Boot
+    fetch: str = ""  # the command that brings it
+    rounds: int = 1
+
+    def prepare(self, folder: Path) -> Boot:  # noqa: ARG002 - nothing is made
+        if not self.boot.rom.exists():
+            raise CannotRun(f"{self.boot.rom.name} is not there: {self.fetch} fetches it")
+        return self.boot
+
+
+OWN_ROMS = (
+    OwnRom("sieve", "the primes below 100,000", 1200),
+    OwnRom("crc", "CRC-32 of 64 KiB by a table", 2500),
+    OwnRom("matrix", "64 x 64 integers, multiplied", 800),
+    OwnRom("sort", "Shell's sort of 8,192 numbers", 400),
+    OwnRom("x87", "32 x 32 doubles, multiplied", 250),
+    OwnRom("stores", "stores of every width", 1000),
+    OwnRom("strings", "string instructions with REP", 1200),
+    OwnRom("calls", "recursion, and calls by pointer", 250),
+    OwnRom("faults", "page faults, 1,024 a round", 1200),
+    OwnRom("int80", "INT 80h from level 3, and IRET", 1_200_000),
+    OwnRom("sysenter", "SYSENTER from level 3, and SYSEXIT", 6_000_000),
+    OwnRom("ports", "port accesses, 13 a round", 300_000),
+    OwnRom("busy", "arithmetic under a 1 kHz timer", 4000, fewest=4),
+    OwnRom("idle", "HLT under a 1 kHz timer", 5000),
+)
+
+ROWS: tuple[Row, ...] = (
+    *OWN_ROMS,
+    Firmware(
+        "seabios",
+        "SeaBIOS, to its boot attempt",
+        Boot(SEABIOS, console=Console.DEBUG, until=b"No bootable device."),
+        fetch="python tests/guests/fetch.py",
+    ),
+    Firmware(
+        "start",
+        "start to the first serial byte",
+        Boot(
+            FIRMWARE / "images" / "emu.rom",
+            image=FIRMWARE / "images" / "hello.bin",
+            until=b"e",  # of the ROM's "emu ROM: ..."
+        ),
+    ),
+)

@@ -1,0 +1,524 @@
+"""The benchmarks' own code; how fast anything is, is nowhere asserted.
+
+Each ROM is assembled for a few rounds and run on both our engines: it must print what its source
+says that it computes, as computed here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import attrs
+import pytest
+
+import emu
+from benchmarks import contest, measure, peers, table
+from benchmarks.__main__ import BAD_USAGE, DONE, FAILED, REPEAT, main, parser
+from benchmarks.measure import End
+from benchmarks.peers import Ours, Qemu
+from benchmarks.results import Measured, Results, Sample, UnreadableResults
+from benchmarks.rows import OWN_ROMS, ROMS, ROWS, Boot, CannotRun, Console, Firmware, OwnRom
+from emu.cpu import native
+from emu.host.ends import Memory
+from emu.machine import Machine
+from emu.until import Reason
+
+MASK = 0xFFFF_FFFF
+ENGINES = [
+    pytest.param(
+        "native",
+        marks=pytest.mark.skipif(
+            native.UNAVAILABLE is not None, reason=f"no native engine: {native.UNAVAILABLE}"
+        ),
+    ),
+    "reference",
+]
+
+
+# ==== what the ROMs compute ===============================================================
+
+
+def randoms(seed: int, count: int) -> list[int]:
+    """*count* numbers of `RANDOM` in rom.inc, from *seed* on."""
+    numbers = []
+    for _ in range(count):
+        seed = (seed * 1664525 + 1013904223) & MASK
+        numbers.append(seed)
+    return numbers
+
+
+def rotate_left(value: int, count: int = 1) -> int:
+    return (value << count | value >> (32 - count)) & MASK
+
+
+def folded(numbers: Sequence[int]) -> int:
+    """What the ROMs' `.sum` loops make of an array."""
+    total = 0
+    for number in numbers:
+        total = (rotate_left(total) + number) & MASK
+    return total
+
+
+def sieve(_rounds: int) -> int:
+    limit = 100_000
+    prime = bytearray([1]) * limit
+    prime[:2] = bytes(2)
+    for number in range(2, 317):
+        if prime[number]:
+            prime[number * number :: number] = bytes(len(range(number * number, limit, number)))
+    return sum(number for number in range(limit) if prime[number]) & MASK
+
+
+def crc(rounds: int) -> int:
+    data = b"".join(number.to_bytes(4, "little") for number in randoms(1, 0x10000 // 4))
+    return zlib.crc32(data * rounds)
+
+
+def matrix(rounds: int) -> int:
+    order = 64
+    numbers = [number >> 16 for number in randoms(1, order * order)]
+    left = [numbers[start : start + order] for start in range(0, order * order, order)]
+    product = left
+    for _ in range(rounds):
+        columns = list(zip(*product, strict=True))
+        product = [
+            [
+                (sum(map(int.__mul__, row, column)) + row[at]) & MASK
+                for at, column in enumerate(columns)
+            ]
+            for row in left
+        ]
+    return folded([element for row in product for element in row])
+
+
+def sort(rounds: int) -> int:
+    count = 8192
+    return folded(sorted(randoms(1, rounds * count)[-count:]))
+
+
+def stores(rounds: int) -> int:
+    start, end = 0x100000, 0x200000
+    total, memory = 1, []
+    for left in range(rounds, 0, -1):
+        memory = []
+        for address in range(start, end, 16):
+            low = total & 0xFFFF
+            memory += [
+                (total + address) & MASK,
+                left,
+                low | (left & 0xFFFF) << 16,
+                (low & 0xFF) * 0x101 | low << 16,
+            ]
+            total = (total + address) & MASK
+    return folded(memory)
+
+
+def strings(rounds: int) -> int:
+    """The copy always equals its source, and its last byte is the first FFh in it."""
+    assert rounds < 0xFF
+    return rounds * (0x100000 + 0x10000 + 0x10000) & MASK
+
+
+def calls(rounds: int) -> int:
+    before, number = 0, 1
+    for _ in range(24 - 1):
+        before, number = number, before + number
+    return number * rounds & MASK
+
+
+def faults(rounds: int) -> int:
+    """An address and an error code a fault: a write to a page that is absent, from level 0: 2."""
+    window = range(0x400000, 0x800000, 0x1000)
+    return (sum(window) + 2 * len(window)) * rounds + window[-1] & MASK
+
+
+def system_calls(rounds: int) -> int:
+    return sum(randoms(argument, 1)[0] for argument in range(1, rounds + 1)) & MASK
+
+
+def ports(rounds: int) -> int:
+    """What is written to a register of eight bits is read back; LSR says that COM1 is idle."""
+    total = 0
+    for left in range(rounds, 0, -1):
+        total = rotate_left((total + left) & MASK)  # AL is what was written
+        total = (total + (left & ~0xFF | 0x60)) & MASK
+        for _ in range(2):
+            total = total * 2 & MASK
+    return total
+
+
+def busy(rounds: int) -> int:
+    return randoms(1, rounds * 100_000)[-1]
+
+
+def idle(rounds: int) -> int:
+    return rounds
+
+
+X87 = 0x00E7_D73A  # QEMU 7.2's: Python has no numbers of 80 bits
+
+
+def x87(_rounds: int) -> int:
+    return X87
+
+
+COMPUTED: dict[str, Callable[[int], int]] = {
+    "sieve": sieve,
+    "crc": crc,
+    "matrix": matrix,
+    "sort": sort,
+    "x87": x87,
+    "stores": stores,
+    "strings": strings,
+    "calls": calls,
+    "faults": faults,
+    "int80": system_calls,
+    "sysenter": system_calls,
+    "ports": ports,
+    "busy": busy,
+    "idle": idle,
+}
+
+
+def assembled(row: OwnRom, folder: Path) -> Path:
+    """The ROM for as few rounds as make a result; the test is skipped where there is no nasm."""
+    if shutil.which("nasm") is None:
+        if os.environ.get("EMU_REQUIRE_GUESTS") == "1":
+            pytest.fail("nasm is not installed, and EMU_REQUIRE_GUESTS is 1")
+        pytest.skip("nasm is not installed")
+    return row.assemble(folder, row.fewest)
+
+
+class TestRoms:
+    def test_each_is_a_row_and_each_row_has_what_it_computes(self) -> None:
+        names = [row.name for row in OWN_ROMS]
+
+        assert sorted(names) == sorted(path.stem for path in ROMS.glob("*.asm"))
+        assert list(COMPUTED) == names
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    @pytest.mark.parametrize("row", OWN_ROMS, ids=lambda row: row.name)
+    def test_it_prints_what_it_computes_and_ends(
+        self, row: OwnRom, engine: str, tmp_path: Path
+    ) -> None:
+        end = Memory()
+        with Machine(bios=assembled(row, tmp_path), engine=engine, serial=end) as vm:
+            stopped = vm.run(emu.after("10s"))
+
+        assert bytes(end.sent) == f"{COMPUTED[row.name](row.fewest):08x}\n".encode()
+        assert (stopped.reason, stopped.value) == (Reason.EXIT, 0)
+
+
+class TestTheOtherRows:
+    def test_names_are_unique(self) -> None:
+        names = [row.name for row in ROWS]
+
+        assert len(set(names)) == len(names)
+
+    def test_firmware_that_is_not_there_is_named_with_what_fetches_it(self, tmp_path: Path) -> None:
+        row = Firmware("bios", "", Boot(tmp_path / "bios.bin"), fetch="python fetch.py")
+
+        with pytest.raises(CannotRun, match=r"^bios.bin is not there: python fetch.py fetches it$"):
+            row.prepare(tmp_path)
+
+    def test_without_nasm_a_row_says_so(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PATH", "")
+
+        with pytest.raises(CannotRun, match=r"^nasm is not installed"):
+            OWN_ROMS[0].prepare(tmp_path)
+
+
+# ==== running a child =====================================================================
+
+
+def python(script: str) -> list[str]:
+    return [sys.executable, "-c", script]
+
+
+class TestMeasure:
+    def test_what_a_child_printed_until_it_ended(self, tmp_path: Path) -> None:
+        done = measure.run(python("print('a'); print('b')"), tmp_path)
+
+        assert (done.output, done.end) == (b"a\nb\n", End.EXIT)
+
+    def test_the_last_line_of_its_standard_error(self, tmp_path: Path) -> None:
+        done = measure.run(python("raise SystemExit('one\\ntwo\\n')"), tmp_path)
+
+        assert done.complaint == "two"
+
+    def test_a_child_is_over_when_it_has_printed_the_text(self, tmp_path: Path) -> None:
+        """However much came in one piece with it."""
+        script = "import time; print('abcdef', flush=True); time.sleep(60)"
+        done = measure.run(python(script), tmp_path, until=b"cd")
+
+        assert (done.output, done.end) == (b"abcd", End.SEEN)
+        assert done.wall_s < 60
+
+    def test_a_child_that_ends_without_the_text(self, tmp_path: Path) -> None:
+        done = measure.run(python("print('ab')"), tmp_path, until=b"cd")
+
+        assert (done.output, done.end) == (b"ab\n", End.EXIT)
+
+    def test_a_child_that_takes_too_long(self, tmp_path: Path) -> None:
+        done = measure.run(python("import time; time.sleep(60)"), tmp_path, deadline_s=0.2)
+
+        assert done.end is End.LATE
+
+    def test_its_CPU_seconds_are_what_it_says_itself(self, tmp_path: Path) -> None:
+        """All its threads', and not those that it slept."""
+        script = (
+            "import threading, time\n"
+            "def work():\n"
+            "    while time.process_time() < 0.4: pass\n"
+            "threads = [threading.Thread(target=work) for _ in range(2)]\n"
+            "for each in threads: each.start()\n"
+            "for each in threads: each.join()\n"
+            "time.sleep(0.5); print(time.process_time())\n"
+        )
+        done = measure.run(python(script), tmp_path)
+
+        assert float(done.output) <= done.cpu_s <= float(done.output) + 0.2
+        assert done.wall_s >= 0.5
+
+
+# ==== a row ===============================================================================
+
+
+@attrs.frozen
+class Scripted:
+    """A peer that prints what it is told to."""
+
+    name: str
+    printed: str
+    version: str = "1"
+
+    def command(self, boot: Boot) -> list[str]:  # noqa: ARG002 - whatever it boots
+        return python(f"import sys; sys.stdout.write({self.printed!r})")
+
+
+@attrs.frozen
+class Anything:
+    """A row that any peer can run."""
+
+    name: str = "row"
+    what: str = "anything"
+    rounds: int = 7
+    until: bytes | None = None
+
+    def prepare(self, folder: Path) -> Boot:
+        return Boot(folder / "none", until=self.until)
+
+
+class TestContest:
+    def told(self, _line: str) -> None:
+        """Of no interest here."""
+
+    def measured(self, *taking_part: Scripted, until: bytes | None = None) -> Measured:
+        row = Anything(until=until)
+        return contest.measure(row, taking_part, 2, Path(), self.told)
+
+    def test_the_peers_take_turns(self) -> None:
+        lines: list[str] = []
+        both = (Scripted("a", "0000002a\n"), Scripted("b", "0000002a\n"))
+        contest.measure(Anything(), both, 2, Path(), lines.append)
+
+        assert [line.split()[1:3] for line in lines] == [
+            ["1/2", "a"],
+            ["1/2", "b"],
+            ["2/2", "a"],
+            ["2/2", "b"],
+        ]
+
+    def test_each_peer_has_a_sample_a_turn(self) -> None:
+        row = self.measured(Scripted("a", "0000002a\n"), Scripted("b", "0000002a\n"))
+
+        assert {name: len(samples) for name, samples in row.samples.items()} == {"a": 2, "b": 2}
+        assert (row.result, row.problem, row.rounds) == ("0000002a\n", "", 7)
+
+    def test_different_results_are_an_error(self) -> None:
+        row = self.measured(Scripted("a", "0000002a\n"), Scripted("b", "0000002b\n"))
+
+        assert row.problem == "b printed b'0000002b\\n', not b'0000002a\\n'"
+        assert not row.samples
+
+    def test_a_peer_that_prints_no_result_is_an_error(self) -> None:
+        assert self.measured(Scripted("a", "what?")).problem == "a printed b'what?': "
+
+    def test_a_text_that_ends_a_run_is_its_result(self) -> None:
+        row = self.measured(Scripted("a", "x: ready\n"), Scripted("b", "ready"), until=b"ready")
+
+        assert (row.result, row.problem) == ("ready", "")
+
+    def test_a_text_that_never_comes_is_an_error(self) -> None:
+        row = self.measured(Scripted("a", "0000002a\n"), until=b"ready")
+
+        assert row.problem == "a printed b'0000002a\\n': "
+
+
+class TestPeers:
+    ROM = Boot(Path("a.rom"))
+
+    def test_ours_boots_the_ROM_of_a_row(self) -> None:
+        command = Ours("emu", "1").command(self.ROM)
+
+        assert command[1:] == [
+            "-m",
+            "emu",
+            "run",
+            "-m",
+            "16M",
+            "-bios",
+            "a.rom",
+            "-serial",
+            "stdio",
+        ]
+
+    def test_ours_boots_an_image_as_a_user_does(self) -> None:
+        command = Ours("emu", "1").command(Boot(Path("a.rom"), image=Path("a.bin")))
+
+        assert command[1:] == ["-m", "emu", "run", "-m", "16M", "a.bin", "-serial", "stdio"]
+
+    def test_a_peer_of_ours_is_given_the_clock_it_is_named_for(self) -> None:
+        command = Qemu("qemu-icount", "1", "qemu", ("-icount", "shift=0")).command(self.ROM)
+
+        assert command[command.index("-accel") :][:4] == ["-accel", "tcg", "-icount", "shift=0"]
+
+    @pytest.mark.parametrize("console", list(Console))
+    def test_both_print_the_same_console_of_a_guest(self, console: Console) -> None:
+        boot = Boot(Path("a.rom"), console=console)
+        wanted = {Console.SERIAL: "-serial", Console.DEBUG: "-debugcon"}[console]
+
+        for peer in (Ours("emu", "1"), Qemu("qemu-tcg", "1", "qemu")):
+            command = peer.command(boot)
+            assert command[command.index("stdio") - 1] == wanted
+
+    def test_ours_is_always_there_and_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", "")
+
+        assert [peer.name for peer in peers.find()] == ["emu"]
+
+
+# ==== the table and the file ==============================================================
+
+
+def samples(*cpu_s: float) -> list[Sample]:
+    return [Sample(each, each + 1) for each in cpu_s]
+
+
+FOUND = Results(
+    date="2026-01-31T12:00:00+00:00",
+    machine="a machine",
+    versions={"emu": "1", "qemu": "7"},
+    rows=[
+        Measured(
+            "a", "first", 10, "0000002a\n", "", {"emu": samples(3, 9, 1.5), "qemu": samples(2)}
+        ),
+        Measured("b", "second row", 1, problem="qemu is ill"),
+    ],
+)
+
+
+class TestMedian:
+    def test_it_is_the_middle_one(self) -> None:
+        assert FOUND.rows[0].median_s("emu") == 3
+
+    def test_of_an_even_number_it_is_between_the_two(self) -> None:
+        assert Measured("a", "", 1, samples={"emu": samples(1, 4, 2, 30)}).median_s("emu") == 3
+
+    def test_there_is_none_without_a_sample(self) -> None:
+        assert FOUND.rows[1].median_s("emu") is None
+
+
+class TestTable:
+    def test_a_row_a_guest_with_ours_divided_by_theirs(self) -> None:
+        assert table.render(FOUND).splitlines() == [
+            "|            |    emu |   qemu | ratio |",
+            "| ---------- | -----: | -----: | ----: |",
+            "| first      | 3.00 s | 2.00 s |  1.50 |",
+            "| second row |      - |      - |     - |",
+            "",
+            "b: qemu is ill",
+        ]
+
+    def test_what_ours_took_then_and_now_divided_by_then(self) -> None:
+        then = attrs.evolve(FOUND, rows=[attrs.evolve(FOUND.rows[0], samples={"emu": samples(6)})])
+
+        assert table.render(FOUND, then).splitlines()[:4] == [
+            "|            |    emu |   qemu | ratio | emu then | ratio |",
+            "| ---------- | -----: | -----: | ----: | -------: | ----: |",
+            "| first      | 3.00 s | 2.00 s |  1.50 |   6.00 s |  0.50 |",
+            "| second row |      - |      - |     - |        - |     - |",
+        ]
+
+    def test_other_work_is_not_compared(self) -> None:
+        then = attrs.evolve(FOUND, rows=[attrs.evolve(FOUND.rows[0], rounds=11)])
+
+        assert table.render(FOUND, then).splitlines()[2].endswith("|        - |     - |")
+
+
+class TestFile:
+    def test_what_is_written_is_read(self) -> None:
+        assert Results.from_json(FOUND.to_json()) == FOUND
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"rows": [{}]}', '{"rows": 1}', "null"])
+    def test_anything_else_is_refused(self, text: str) -> None:
+        with pytest.raises(UnreadableResults, match=r"^not the results of a run"):
+            Results.from_json(text)
+
+
+# ==== the command =========================================================================
+
+
+class TestCommand:
+    def test_five_runs_of_each_unless_told(self) -> None:
+        assert parser().parse_args([]).repeat == REPEAT == 5
+
+    @pytest.mark.parametrize("repeat", ["0", "-1", "many"])
+    def test_a_repeat_that_is_no_count_is_bad_usage(self, repeat: str) -> None:
+        with pytest.raises(SystemExit, match="2"):
+            main(["--repeat", repeat])
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (["--rows", "sieve,siege"], "benchmarks: no row 'siege': there are sieve, crc, "),
+            (["--peers", "emus"], "benchmarks: no peer 'emus': there are emu"),
+            (["--compare", "no/such.json"], "benchmarks: no/such.json: [Errno 2]"),
+        ],
+    )
+    def test_what_it_does_not_know_is_bad_usage(
+        self, arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(arguments) == BAD_USAGE
+        assert capsys.readouterr().err.startswith(complaint)
+
+    def test_it_measures_prints_and_keeps(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Then it compares with what it has kept."""
+        file = tmp_path / "kept.json"
+        chosen = ["--rows", "start", "--peers", "emu", "--repeat", "2"]
+
+        assert main([*chosen, "--output", str(file)]) == DONE
+        assert "| start to the first serial byte | " in capsys.readouterr().out
+        kept = Results.from_json(file.read_text())
+        assert [len(row.samples["emu"]) for row in kept.rows] == [2]
+        assert "engine" in kept.versions["emu"]
+
+        assert main([*chosen, "--compare", str(file)]) == DONE
+        assert "emu then" in capsys.readouterr().out
+
+    def test_a_row_that_could_not_be_measured_is_failure(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("PATH", "")
+
+        assert main(["--rows", "sieve", "--repeat", "1"]) == FAILED
+        assert "sieve: nasm is not installed" in capsys.readouterr().out
