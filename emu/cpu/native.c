@@ -2,7 +2,7 @@
  *
  * Unicorn's wheel calls its own global functions through its procedure linkage table.  A shared
  * object that is loaded into the global scope before Unicorn can therefore stand in for them.
- * Five are stood in for here.  They do their work for the engines that were registered with
+ * Six are stood in for here.  They do their work for the engines that were registered with
  * `emu_native_register`, and forward for every other engine of the process as if we were not there.
  *
  *   1  tlb_set_page_with_attrs          a page with no translated code needs no call per store
@@ -12,11 +12,12 @@
  *                                       here alone a run stops
  *   5  cpu_loop_exit_noexc              a block that changes itself goes on as one more block,
  *                                       and no stop comes between
+ *   6  tcg_gen_code                     the call at each block's start becomes an addition
  *
  * What Python does per block in reference.py is `emu_native_block` here; the two must agree.
  * corrections.c stands in for more, where Unicorn's processor departs from the manual.
  *
- * Every global name begins with emu_native_, but for the five: a global of ours that also exists in
+ * Every global name begins with emu_native_, but for the six: a global of ours that also exists in
  * another library would stand in for that as well.
  */
 
@@ -26,6 +27,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #define LOCAL __attribute__((visibility("hidden")))
 #define LIKELY(x) __builtin_expect(!!(x), 1)
@@ -33,6 +36,8 @@
 
 #define PAGE_SHIFT 12
 #define PAGE_SIZE (1u << PAGE_SHIFT)
+#define NEAR (UINT64_C(1) << 31) /* what a displacement of 32 bits reaches */
+#define NEAR_STEP (UINT64_C(1) << 24)
 #define PROT_WRITE_BIT 2 /* PAGE_WRITE of the translator */
 
 /* Offsets in CPUX86State, as in layout.py. */
@@ -49,6 +54,7 @@
 /* Offsets in the head of a translated block. */
 #define BLOCK_INSTRUCTIONS 22
 #define BLOCK_FLAGS 24
+#define BLOCK_CODE 32 /* where its translation begins */
 #define BLOCK_IS_INVALID 0x40000u
 
 
@@ -62,9 +68,18 @@ enum pace {
     STOP,   /* stop before the next */
 };
 
-/* One engine.  native.py has the same structure; it reads and writes the first part of it. */
+/* One engine.  native.py has the same structure; it reads and writes the first part of it.
+ *
+ * Virtual time is kept so that a block's start costs one addition and a look at its sign.  `over_ns`
+ * says how far behind the limit the last block began; while that is negative, blocks are entered.
+ * From the limit on, each block's start is looked at in earnest.  So
+ *
+ *     now  =  limit_ns + over_ns + block_ns
+ *
+ * and the limit is the deadline, or now where there is something to look at before (`rearm`). */
 struct emu_native_engine {
-    int64_t now_ns;      /* virtual time */
+    int64_t over_ns;
+    int64_t limit_ns;
     int64_t deadline_ns; /* stop at the first block that starts at or after this */
     int64_t block_ns;    /* what entering a block costs */
     int64_t rdtsc_ns;    /* what reading the time stamp counter costs */
@@ -83,7 +98,27 @@ struct emu_native_engine {
     struct emu_native_engine *next;
 };
 
+#define FAR_NS (INT64_C(1) << 62) /* a limit farther away than this might overflow */
+
 static struct emu_native_engine *engines;
+
+static inline int64_t now_ns(const struct emu_native_engine *e)
+{
+    return e->limit_ns + e->over_ns + e->block_ns;
+}
+
+/* The deadline, the pin or the pace has changed, or time has passed: set the limit anew. */
+static void rearm(struct emu_native_engine *e)
+{
+    int64_t now = now_ns(e);
+    int64_t limit = now + FAR_NS;
+    if (e->deadline_ns < limit)
+        limit = e->deadline_ns;
+    if ((e->interrupt || e->pace != BLOCKS) && now < limit)
+        limit = now;
+    e->limit_ns = limit;
+    e->over_ns = now - limit - e->block_ns;
+}
 
 /* The engine whose run this thread is in, while its tcg is not yet known. */
 static __thread struct emu_native_engine *starting;
@@ -96,6 +131,7 @@ static struct {
     void (*check_exit_request)(void *);
     void (*helper_check_exit_request)(void *, uint32_t);
     void (*cpu_loop_exit_noexc)(void *) __attribute__((noreturn));
+    int (*tcg_gen_code)(void *, void *);
     const uint8_t *(*tcg_tb_lookup)(void *, uintptr_t);
     void (*tlb_set_dirty)(void *, uint64_t);
     void (*tlb_reset_dirty)(void *, uint64_t, uint64_t);
@@ -120,6 +156,7 @@ const char *emu_native_bind(void *library)
         {"check_exit_request_x86_64", &real.check_exit_request},
         {"helper_check_exit_request_x86_64", &real.helper_check_exit_request},
         {"cpu_loop_exit_noexc_x86_64", &real.cpu_loop_exit_noexc},
+        {"tcg_gen_code_x86_64", &real.tcg_gen_code},
         {"tcg_tb_lookup_x86_64", &real.tcg_tb_lookup},
         {"tlb_set_dirty_x86_64", &real.tlb_set_dirty},
         {"tlb_reset_dirty_x86_64", &real.tlb_reset_dirty},
@@ -164,6 +201,41 @@ static inline struct emu_native_engine *by_tcg(const void *tcg)
     return e;
 }
 
+static inline struct emu_native_engine *by_env(const uint8_t *env)
+{
+    struct emu_native_engine *e = engines;
+    while (e && e->env != env)
+        e = e->next;
+    return e;
+}
+
+static inline bool is_near(const void *page, const uint8_t *env)
+{
+    intptr_t distance = (const uint8_t *)page - env;
+    return distance == (int32_t)distance;
+}
+
+/* Memory for an engine whose state is at `env`, and within reach of its code: that has 32 bits for the
+ * distance.  Wherever there is some, if there is none so near.  NULL where there is none at all. */
+struct emu_native_engine *emu_native_allocate(const uint8_t *env)
+{
+    uintptr_t base = (uintptr_t)env & ~(uintptr_t)(PAGE_SIZE - 1);
+    void *page = MAP_FAILED;
+    for (uintptr_t away = NEAR_STEP; away < NEAR; away += NEAR_STEP) {
+        page = mmap((void *)(base + away), PAGE_SIZE, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (page == MAP_FAILED || is_near(page, env))
+            break;
+        munmap(page, PAGE_SIZE);
+        page = mmap((void *)(base - away), PAGE_SIZE, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (page == MAP_FAILED || is_near(page, env) || away + NEAR_STEP >= NEAR)
+            break;
+        munmap(page, PAGE_SIZE);
+    }
+    return page == MAP_FAILED ? NULL : page;
+}
+
 /* Start to act for the engine.  Returns 0, or -1 where there is no memory. */
 int emu_native_register(struct emu_native_engine *e)
 {
@@ -184,10 +256,10 @@ void emu_native_unregister(struct emu_native_engine *e)
     if (*place)
         *place = e->next;
     free(e->code);
-    e->code = NULL;
+    munmap(e, PAGE_SIZE);
 }
 
-/* ---- the five --------------------------------------------------------------------------- */
+/* ---- the six --------------------------------------------------------------------------- */
 
 /* 1.  Called when a page enters the TLB.  Unicorn leaves every writable page marked "not dirty",
  * which makes each store call out to look for translated code; where there is none in the
@@ -230,7 +302,7 @@ void check_exit_request_x86_64(void *tcg)
 /* True where the run is to stop: the deadline, or an interrupt that can be delivered. */
 static inline bool is_due(const struct emu_native_engine *e)
 {
-    if (UNLIKELY(e->now_ns >= e->deadline_ns))
+    if (UNLIKELY(now_ns(e) >= e->deadline_ns))
         return true;
     if (LIKELY(!e->interrupt))
         return false;
@@ -239,10 +311,15 @@ static inline bool is_due(const struct emu_native_engine *e)
     return (eflags & EFLAGS_IF) && !(hflags & HFLAGS_INHIBIT_IRQ);
 }
 
-/* A block's start while something is under way: true if the run is to stop before it. */
-static bool stops_unusually(struct emu_native_engine *e)
+/* At or behind the limit, a block is about to be entered: true if the run is to stop before it. */
+static bool stops(struct emu_native_engine *e)
 {
+    bool counts = true;
     switch ((enum pace)e->pace) {
+    case BLOCKS:
+        if (is_due(e))
+            return true;
+        break;
     case REST:
         e->pace = BLOCKS;
         break;
@@ -253,22 +330,24 @@ static bool stops_unusually(struct emu_native_engine *e)
         break;
     case NEXT:
         e->pace = STOP;
-        return false;
+        counts = false;
+        break;
     default:
         return true;
     }
-    e->now_ns += e->block_ns;
+    if (counts)
+        e->over_ns += e->block_ns;
+    rearm(e);
     return false;
 }
 
 /* A block is about to be entered: true if the run is to stop before it. */
 static inline bool emu_native_block(struct emu_native_engine *e)
 {
-    if (UNLIKELY(e->pace != BLOCKS))
-        return stops_unusually(e);
-    if (UNLIKELY(is_due(e)))
-        return true;
-    e->now_ns += e->block_ns;
+    int64_t over = e->over_ns + e->block_ns;
+    if (UNLIKELY(over >= 0))
+        return stops(e);
+    e->over_ns = over;
     return false;
 }
 
@@ -296,9 +375,68 @@ void helper_check_exit_request_x86_64(void *uc, uint32_t in_delay_slot)
 void cpu_loop_exit_noexc_x86_64(void *cpu)
 {
     struct emu_native_engine *e = by_cpu(cpu);
-    if (e)
+    if (e) {
         e->pace = REST;
+        rearm(e);
+    }
     real.cpu_loop_exit_noexc(cpu);
+}
+
+/* 6.  Called to make the host's code of a block.  It begins with the call of 4, which costs more than
+ * many a block; what that does before the limit takes two instructions:
+ *
+ *     48 BF uc        mov   uc, %rdi             48 83 85 over_ns block_ns  add  block_ns, over_ns(%rbp)
+ *     33 F6           xor   %esi, %esi           78 07                      js   to the block's code
+ *     E8 helper       call  helper      becomes  E8 pass                    call emu_native_pass
+ *                                                66 90                      nop
+ *
+ * %rbp is the processor's state.  Where the call does not look so, or something is out of reach, it
+ * stays as it is, and does the same. */
+#define CALL_BYTES 17
+#define CALL_AT 12
+
+void emu_native_pass(void); /* at the limit: to emu_native_look, with %rbp */
+__asm__(".text\n"
+        ".hidden emu_native_pass\n"
+        ".globl emu_native_pass\n"
+        "emu_native_pass:\n"
+        "    mov %rbp, %rdi\n"
+        "    jmp emu_native_look\n");
+
+/* The call of 4 after all: the addition is taken back, as the look comes first. */
+LOCAL __attribute__((used)) void emu_native_look(const uint8_t *env)
+{
+    struct emu_native_engine *e = by_env(env);
+    e->over_ns -= e->block_ns;
+    helper_check_exit_request_x86_64(e->uc, 0);
+}
+
+static void quicken(const struct emu_native_engine *e, uint8_t *code)
+{
+    uint8_t call[CALL_BYTES] = {0x48, 0xBF, [10] = 0x33, 0xF6, 0xE8};
+    uint8_t addition[CALL_BYTES] = {0x48, 0x83, 0x85, [8] = 0x78, 0x07, 0xE8, [15] = 0x66, 0x90};
+    const uint8_t *behind_call = code + CALL_BYTES, *behind_ours = code + CALL_BYTES - 2;
+    intptr_t helper = (const uint8_t *)helper_check_exit_request_x86_64 - behind_call;
+    intptr_t pass = (const uint8_t *)emu_native_pass - behind_ours;
+    intptr_t over = (const uint8_t *)&e->over_ns - e->env;
+
+    memcpy(call + 2, &e->uc, sizeof e->uc);
+    memcpy(call + 13, &helper, sizeof(int32_t));
+    memcpy(addition + 3, &over, sizeof(int32_t));
+    addition[7] = (uint8_t)e->block_ns;
+    memcpy(addition + 11, &pass, sizeof(int32_t));
+    if (!memcmp(code, call, CALL_BYTES) && helper == (int32_t)helper && pass == (int32_t)pass &&
+        over == (int32_t)over && e->block_ns <= INT8_MAX)
+        memcpy(code, addition, CALL_BYTES);
+}
+
+int tcg_gen_code_x86_64(void *tcg, void *block)
+{
+    int size = real.tcg_gen_code(tcg, block);
+    const struct emu_native_engine *e = by_tcg(tcg);
+    if (e && size >= CALL_BYTES)
+        quicken(e, *(uint8_t *const *)((const uint8_t *)block + BLOCK_CODE));
+    return size;
 }
 
 /* ---- what native.py calls --------------------------------------------------------------- */
@@ -310,6 +448,7 @@ int emu_native_start(struct emu_native_engine *e, uint64_t eip, uint32_t pace)
     starting = e;
     e->stopped = 0;
     e->pace = pace;
+    rearm(e);
     int error = real.emu_start(e->uc, eip, 0, 0, 0);
     starting = outer;
     return error;
@@ -324,6 +463,12 @@ void emu_native_settle_flags(struct emu_native_engine *e)
         *source = real.cc_compute_all(e->env, (int)*op);
         *op = CC_OP_EFLAGS;
     }
+}
+
+/* The deadline or the pin has been set. */
+void emu_native_rearm(struct emu_native_engine *e)
+{
+    rearm(e);
 }
 
 /* A stop is due now; asked where no block begins. */
@@ -343,8 +488,10 @@ void emu_native_stop(struct emu_native_engine *e)
  * the next: so the run stops here, too, where it is to stop. */
 void emu_native_delivered(struct emu_native_engine *e)
 {
-    if (e->pace == REST)
+    if (e->pace == REST) {
         e->pace = BLOCKS;
+        rearm(e);
+    }
     if (e->pace != BLOCKS || is_due(e))
         emu_native_stop(e);
 }
@@ -362,7 +509,7 @@ int emu_native_end_changed_block(struct emu_native_engine *e)
     if (!e->block || !(*(const uint32_t *)(e->block + BLOCK_FLAGS) & BLOCK_IS_INVALID))
         return 0;
     e->block = NULL;
-    e->now_ns += e->block_ns;
+    e->over_ns += e->block_ns;
     return 1;
 }
 
@@ -397,8 +544,9 @@ int emu_native_rdtsc(void *uc, void *engine)
     (void)uc;
     struct emu_native_engine *e = engine;
     uint64_t *regs = (uint64_t *)(e->env + ENV_REGS);
-    e->now_ns += e->rdtsc_ns;
-    regs[EAX] = (uint32_t)e->now_ns;
-    regs[EDX] = (uint32_t)((uint64_t)e->now_ns >> 32);
+    e->over_ns += e->rdtsc_ns;
+    uint64_t now = (uint64_t)now_ns(e);
+    regs[EAX] = (uint32_t)now;
+    regs[EDX] = (uint32_t)(now >> 32);
     return 1;
 }

@@ -37,7 +37,8 @@ class Shared(ctypes.Structure):
     """struct emu_native_engine of native.c, field for field."""
 
     _fields_: ClassVar = [
-        ("now_ns", ctypes.c_int64),
+        ("over_ns", ctypes.c_int64),
+        ("limit_ns", ctypes.c_int64),
         ("deadline_ns", ctypes.c_int64),
         ("block_ns", ctypes.c_int64),
         ("rdtsc_ns", ctypes.c_int64),
@@ -54,7 +55,8 @@ class Shared(ctypes.Structure):
         ("block", ctypes.c_void_p),
         ("next", ctypes.c_void_p),
     ]
-    now_ns: int
+    over_ns: int
+    limit_ns: int
     deadline_ns: int
     block_ns: int
     rdtsc_ns: int
@@ -92,17 +94,18 @@ class NativeEngine(SteppingEngine):
         self._corrected = corrections.correct(self._uc)
         places = binding.find_structures(self._uc)
         self._next_block = binding.find_next_block(self._uc)
-        self._shared = Shared(
-            deadline_ns=NEVER,
-            block_ns=costs.block_ns,
-            rdtsc_ns=costs.rdtsc_ns,
-            ram_pages=memory.ram.pages,
-            uc=places.uc,
-            cpu=places.cpu,
-            env=places.env,
-            ram=memory.ram.address,
-        )
-        shared = self._shared
+        library.emu_native_allocate.restype = ctypes.c_void_p
+        address = library.emu_native_allocate(ctypes.c_void_p(places.env))
+        if address is None:
+            raise MemoryError
+        shared = self._shared = Shared.from_address(address)
+        shared.over_ns = -costs.block_ns  # now is 0
+        shared.deadline_ns = NEVER
+        shared.block_ns = costs.block_ns
+        shared.rdtsc_ns = costs.rdtsc_ns
+        shared.ram_pages = memory.ram.pages
+        shared.uc, shared.cpu, shared.env = places.uc, places.cpu, places.env
+        shared.ram = memory.ram.address
         self._registers = Registers.from_address(places.env)
         self._pointer = ctypes.byref(shared)
         if library.emu_native_register(self._pointer):
@@ -118,17 +121,19 @@ class NativeEngine(SteppingEngine):
     def close(self) -> None:
         self._unregister()
         self._wiring.release()
-        del self._registers, self._next_block, self._uc
+        del self._registers, self._next_block, self._uc, self._shared
 
     # --- the clock and the pins, shared with C --------------------------------------------
 
     @property
     def now_ns(self) -> int:
-        return self._shared.now_ns
+        shared = self._shared
+        return shared.limit_ns + shared.over_ns + shared.block_ns
 
     @now_ns.setter
     def now_ns(self, value: int) -> None:
-        self._shared.now_ns = value
+        shared = self._shared
+        shared.over_ns = value - shared.limit_ns - shared.block_ns
 
     @property
     def deadline_ns(self) -> int:
@@ -137,6 +142,7 @@ class NativeEngine(SteppingEngine):
     @deadline_ns.setter
     def deadline_ns(self, value: int) -> None:
         self._shared.deadline_ns = value
+        self._library.emu_native_rearm(self._pointer)
 
     @property
     def interrupt(self) -> bool:
@@ -145,6 +151,7 @@ class NativeEngine(SteppingEngine):
     @interrupt.setter
     def interrupt(self, value: bool) -> None:
         self._shared.interrupt = value
+        self._library.emu_native_rearm(self._pointer)
 
     # --- registers ------------------------------------------------------------------------
 
