@@ -23,8 +23,13 @@ setup(
     ext_modules=[
         Extension(
             "emu.cpu._native",
-            ["emu/cpu/native.c", "emu/cpu/corrections.c", "emu/cpu/floating.c"],
-            depends=["emu/cpu/corrections.h"],
+            [
+                "emu/cpu/native.c",
+                "emu/cpu/delivery.c",
+                "emu/cpu/corrections.c",
+                "emu/cpu/floating.c",
+            ],
+            depends=["emu/cpu/corrections.h", "emu/cpu/native.h"],
             extra_compile_args=["-O2", "-Wall"],
             libraries=["dl"],
             optional=True,

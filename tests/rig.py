@@ -27,6 +27,7 @@ import pytest
 
 from emu.clock import Clock, Costs
 from emu.cpu import native, reference
+from emu.cpu.engine import Calls, EngineFactory
 from emu.cpu.layout import Registers
 from emu.cpu.models import Model
 from emu.cpu.processor import Pause, Processor
@@ -54,8 +55,24 @@ EFLAGS_IF = 1 << 9
 needs_native = pytest.mark.skipif(
     native.UNAVAILABLE is not None, reason=f"no native engine: {native.UNAVAILABLE}"
 )
+
+
+def make_python_delivering(
+    memory: Memory, model: Model, costs: Costs, calls: Calls
+) -> native.NativeEngine:
+    """The native engine, with Python called for each exception; delivery.c is idle."""
+    engine = native.make(memory, model, costs, calls)
+    engine.may_deliver = False
+    return engine
+
+
 ENGINES = [pytest.param("native", marks=needs_native), "reference"]
-MAKE = {"native": native.make, "reference": reference.make}
+DELIVERIES = [*ENGINES, pytest.param("python-delivering", marks=needs_native)]
+MAKE: dict[str, EngineFactory] = {
+    "native": native.make,
+    "python-delivering": make_python_delivering,
+    "reference": reference.make,
+}
 
 
 def python(program: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -157,6 +157,12 @@ void *emu_corrections_cpu(const void *env)
     return p ? p->cpu : NULL;
 }
 
+int emu_corrections_is_fetching(const void *env)
+{
+    const struct emu_corrections_processor *p = ours(env);
+    return p && p->fetching;
+}
+
 static inline uint32_t field32(const void *env, size_t offset)
 {
     return *(const uint32_t *)((const uint8_t *)env + offset);

@@ -67,6 +67,7 @@ class Engine(Protocol):
     now_ns: int
     deadline_ns: int
     interrupt: bool
+    may_deliver: bool  # without `Calls`, what it can, as delivery.py would: nobody looks on
 
     @property
     def registers(self) -> Registers:

@@ -15,7 +15,8 @@
  *   6  tcg_gen_code                     the call at each block's start becomes an addition
  *
  * What Python does per block in reference.py is `emu_native_block` here; the two must agree.
- * corrections.c stands in for more, where Unicorn's processor departs from the manual.
+ * corrections.c stands in for more, where Unicorn's processor departs from the manual; delivery.c
+ * delivers exceptions.
  *
  * Every global name begins with emu_native_, but for the six: a global of ours that also exists in
  * another library would stand in for that as well.
@@ -30,12 +31,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define LOCAL __attribute__((visibility("hidden")))
-#define LIKELY(x) __builtin_expect(!!(x), 1)
-#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#include "native.h"
 
-#define PAGE_SHIFT 12
-#define PAGE_SIZE (1u << PAGE_SHIFT)
 #define NEAR (UINT64_C(1) << 31) /* what a displacement of 32 bits reaches */
 #define NEAR_STEP (UINT64_C(1) << 24)
 #define PROT_WRITE_BIT 2 /* PAGE_WRITE of the translator */
@@ -57,55 +54,9 @@
 #define BLOCK_CODE 32 /* where its translation begins */
 #define BLOCK_IS_INVALID 0x40000u
 
-
-/* What a block's start is; stepping.py tells more. */
-enum pace {
-    BLOCKS, /* look, count, enter */
-    REST,   /* of a block that changed itself: count, enter */
-    PEEK,   /* stop before it */
-    FIRST,  /* an instruction that begins a block: look, count, enter; then STOP */
-    NEXT,   /* another of the same block: enter; then STOP */
-    STOP,   /* stop before the next */
-};
-
-/* One engine.  native.py has the same structure; it reads and writes the first part of it.
- *
- * Virtual time is kept so that a block's start costs one addition and a look at its sign.  `over_ns`
- * says how far behind the limit the last block began; while that is negative, blocks are entered.
- * From the limit on, each block's start is looked at in earnest.  So
- *
- *     now  =  limit_ns + over_ns + block_ns
- *
- * and the limit is the deadline, or now where there is something to look at before (`rearm`). */
-struct emu_native_engine {
-    int64_t over_ns;
-    int64_t limit_ns;
-    int64_t deadline_ns; /* stop at the first block that starts at or after this */
-    int64_t block_ns;    /* what entering a block costs */
-    int64_t rdtsc_ns;    /* what reading the time stamp counter costs */
-    uint32_t interrupt;  /* the INTR pin: stop at the first block that can be interrupted */
-    uint32_t stopped;    /* we asked for the stop; a run that ends without it has halted */
-    uint32_t pace;       /* what a block's start is at the moment */
-    /* Python does not touch what follows. */
-    uint32_t ram_pages;
-    uint8_t *env;
-    void *uc;
-    void *cpu;
-    void *tcg;          /* learned when the first code is translated */
-    uint8_t *ram;       /* the host address of guest RAM */
-    uint8_t *code;      /* a byte a page of RAM: translated code has come from it */
-    const uint8_t *block; /* the translation of the block that is being stepped through */
-    struct emu_native_engine *next;
-};
-
 #define FAR_NS (INT64_C(1) << 62) /* a limit farther away than this might overflow */
 
 static struct emu_native_engine *engines;
-
-static inline int64_t now_ns(const struct emu_native_engine *e)
-{
-    return e->limit_ns + e->over_ns + e->block_ns;
-}
 
 /* The deadline, the pin or the pace has changed, or time has passed: set the limit anew. */
 static void rearm(struct emu_native_engine *e)
@@ -207,6 +158,11 @@ static inline struct emu_native_engine *by_env(const uint8_t *env)
     while (e && e->env != env)
         e = e->next;
     return e;
+}
+
+struct emu_native_engine *emu_native_by_env(const void *env)
+{
+    return by_env(env);
 }
 
 static inline bool is_near(const void *page, const uint8_t *env)

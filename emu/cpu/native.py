@@ -12,12 +12,12 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from unicorn import x86_const
 
 from emu.clock import NEVER, Costs
-from emu.cpu import binding, corrections, errand, exchange, layout, preload
+from emu.cpu import binding, corrections, errand, exchange, layout, models, preload
 from emu.cpu.engine import Calls, Outcome
 from emu.cpu.layout import Registers
 from emu.cpu.models import Model
@@ -45,7 +45,11 @@ class Shared(ctypes.Structure):
         ("interrupt", ctypes.c_uint32),
         ("stopped", ctypes.c_uint32),
         ("pace", ctypes.c_uint32),
+        ("delivers", ctypes.c_uint32),
+        ("exception", ctypes.c_void_p),
+        ("delivered", ctypes.c_uint64),
         ("ram_pages", ctypes.c_uint32),
+        ("has_sysenter", ctypes.c_uint32),
         ("env", ctypes.c_void_p),
         ("uc", ctypes.c_void_p),
         ("cpu", ctypes.c_void_p),
@@ -63,7 +67,11 @@ class Shared(ctypes.Structure):
     interrupt: int
     stopped: int
     pace: int
+    delivers: int
+    exception: int | None
+    delivered: int
     ram_pages: int
+    has_sysenter: int
     env: int
     uc: int
     cpu: int
@@ -73,11 +81,14 @@ class Shared(ctypes.Structure):
 
 def _bind(library: ctypes.CDLL) -> str | None:
     """Give the shared object the library's functions; None, or what is missing."""
-    library.emu_native_bind.restype = ctypes.c_char_p
-    missing = library.emu_native_bind(ctypes.c_void_p(binding.lib._handle))  # noqa: SLF001
+    unicorns = ctypes.c_void_p(binding.lib._handle)  # noqa: SLF001
+    binds = (library.emu_native_bind, library.emu_delivery_bind)
+    for each in binds:
+        each.restype = ctypes.c_char_p
+    missing: list[bytes] = [name for each in binds if (name := each(unicorns))]
     if binding.VERSION != layout.VERSION:
         return f"made for Unicorn {layout.VERSION}, this is {binding.VERSION}"
-    return f"Unicorn has no {missing.decode()}" if missing else None
+    return f"Unicorn has no {missing[0].decode()}" if missing else None
 
 
 class NativeEngine(SteppingEngine):
@@ -103,6 +114,8 @@ class NativeEngine(SteppingEngine):
         shared.deadline_ns = NEVER
         shared.block_ns = costs.block_ns
         shared.rdtsc_ns = costs.rdtsc_ns
+        shared.delivers = True
+        shared.has_sysenter = bool(model.cpuid(1).edx & models.SEP)
         shared.ram_pages = memory.ram.pages
         shared.uc, shared.cpu, shared.env = places.uc, places.cpu, places.env
         shared.ram = memory.ram.address
@@ -153,6 +166,19 @@ class NativeEngine(SteppingEngine):
         self._shared.interrupt = value
         self._library.emu_native_rearm(self._pointer)
 
+    @property
+    def may_deliver(self) -> bool:
+        return bool(self._shared.delivers)
+
+    @may_deliver.setter
+    def may_deliver(self, value: bool) -> None:
+        self._shared.delivers = value
+
+    @property
+    def delivered(self) -> int:
+        """How many exceptions and system calls delivery.c has seen to."""
+        return self._shared.delivered
+
     # --- registers ------------------------------------------------------------------------
 
     @property
@@ -188,6 +214,11 @@ class NativeEngine(SteppingEngine):
         if not check_run(status):
             return Outcome.BAD_FETCH
         return Outcome.STOPPED if self._shared.stopped else Outcome.HALTED
+
+    def exception_hook(self, callback: Any) -> tuple[Any, int | None]:
+        """delivery.c's, which calls *callback* for what it leaves to Python."""
+        self._shared.exception = ctypes.cast(callback, ctypes.c_void_p).value
+        return self._library.emu_native_exception, ctypes.addressof(self._shared)
 
     def postpones(self, vector: int) -> bool:
         if not self._corrected.is_ahead(vector, Pace(self._shared.pace)):

@@ -74,7 +74,7 @@ class Processor:
     make_engine: EngineFactory
     engine: Engine = attrs.field(init=False)
     numeric_error: Callable[[], None] = attrs.field(init=False, default=lambda: None)
-    on_delivery: Callable[[Event], None] = attrs.field(init=False, default=lambda _event: None)
+    _on_delivery: Callable[[Event], None] = attrs.field(init=False, default=lambda _event: None)
     _halted: bool = attrs.field(init=False, default=False)
     _intr: bool = attrs.field(init=False, default=False)
     _a20: bool = attrs.field(init=False, default=True)
@@ -171,6 +171,11 @@ class Processor:
 
     # --- running --------------------------------------------------------------------------
 
+    def watch_deliveries(self, callback: Callable[[Event], None]) -> None:
+        """Have *callback* told of each interrupt and exception that has been delivered."""
+        self._on_delivery = callback
+        self.engine.may_deliver = False
+
     def stop(self) -> None:
         """End the run under way at the next block's start."""
         self._stop = True
@@ -264,7 +269,7 @@ class Processor:
             self._shutdown = True
             self.stop()
             return
-        self.on_delivery(delivered.event)
+        self._on_delivery(delivered.event)
         if delivered.flush_tlb:
             self.engine.flush_tlb()
         if delivered.dr7_changed:

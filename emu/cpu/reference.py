@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from unicorn import unicorn_const, x86_const
 
@@ -57,6 +58,7 @@ class ReferenceEngine(SteppingEngine):
         self.now_ns = 0
         self.deadline_ns = NEVER
         self.interrupt = False
+        self.may_deliver = True
         self._block_ns, self._rdtsc_ns = costs.block_ns, costs.rdtsc_ns
         self._stopped = False
         self._running = False
@@ -231,6 +233,9 @@ class ReferenceEngine(SteppingEngine):
         self._cut = self._stale
         self._stopped = not self._cut and self._is_due() and not _is_rerun(before, self._entered)
         return self._cut or self._stopped
+
+    def exception_hook(self, callback: Any) -> tuple[Any, None]:
+        return callback, None
 
     def postpones(self, vector: int) -> bool:
         if not self._corrected.is_ahead(vector, self._pace):

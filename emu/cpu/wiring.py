@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import index
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import unicorn
@@ -51,6 +51,11 @@ class Editing(Protocol):
         the next; so the run is stopped here, too, where it is to stop.
         """
 
+    def exception_hook(self, callback: Any) -> tuple[Any, int | None]:
+        """What is to be called at an exception, and its user data: *callback*, or in its place
+        something quicker, which calls it where need be.
+        """
+
     def postpones(self, vector: int) -> bool:
         """True where an exception is not to be delivered yet.
 
@@ -71,6 +76,7 @@ class Wiring:
     calls: Calls
     engine: Editing
     hooks: Hooks = attrs.field(init=False)
+    _on_exception: Any = attrs.field(init=False)  # kept alive: the hook may be another
 
     def __attrs_post_init__(self) -> None:
         self.hooks = Hooks(self.uc)
@@ -80,7 +86,8 @@ class Wiring:
         instruction(x86_const.UC_X86_INS_CPUID, InstructionCallback(self._cpuid))
         instruction(x86_const.UC_X86_INS_SYSENTER, SyscallCallback(self._sysenter))
         instruction(x86_const.UC_X86_INS_SYSCALL, SyscallCallback(self._syscall))
-        add(unicorn_const.UC_HOOK_INTR, InterruptCallback(self._exception))
+        self._on_exception = InterruptCallback(self._exception)
+        add(unicorn_const.UC_HOOK_INTR, *self.engine.exception_hook(self._on_exception))
         add(unicorn_const.UC_HOOK_INSN_INVALID, InvalidCallback(self._invalid_instruction))
         add(unicorn_const.UC_HOOK_MEM_WRITE_PROT, ProtectedWriteCallback(self._rom_write))
         ram_end, rom_base = self.memory.ram.size, self.memory.rom_base

@@ -75,6 +75,6 @@ def install(vm: Machine, what: set[What], write: Say) -> None:
     if What.PORTS in what:
         processor.ports = TracedPorts(processor.ports, say)
     if What.INTERRUPTS in what:
-        processor.on_delivery = delivered
+        processor.watch_deliveries(delivered)
     if What.INPUTS in what:
         vm.inputs.listeners.append(entered)

@@ -9,7 +9,7 @@ import pytest
 from rig import (
     CODE,
     DATA,
-    ENGINES,
+    DELIVERIES,
     SPARE,
     TABLE,
     Rig,
@@ -29,7 +29,7 @@ CALLED = bytes.fromhex(
 NEW = bytes.fromhex("b0 02")  # mov al, 2
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=DELIVERIES)
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     rig = Rig(request.param)
     rig.memory.write(PATCHED, CALLED)

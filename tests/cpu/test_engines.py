@@ -12,6 +12,7 @@ import pytest
 from rig import (
     CODE,
     DATA,
+    DELIVERIES,
     EFLAGS_IF,
     ENGINES,
     SPARE,
@@ -31,7 +32,7 @@ from emu.cpu.processor import Pause
 from emu.cpu.state import Segment, State, translator_flags
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=DELIVERIES)
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     rig = Rig(request.param)
     yield rig

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterator
 
 import pytest
-from rig import CODE, ENGINES, Rig, protected_mode
+from rig import CODE, DELIVERIES, ENGINES, Rig, protected_mode
 
 import emu
 from emu.cpu.delivery import Event
@@ -22,7 +22,7 @@ from emu.isa import Slot
 READ, WRITE = 0x60, 0x61
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=DELIVERIES)
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     rig = Rig(request.param)
     yield rig
@@ -158,7 +158,7 @@ class TestExceptions:
         def look(_event: Event) -> None:
             broken()
 
-        rig.processor.on_delivery = look
+        rig.processor.watch_deliveries(look)
 
         with pytest.raises(Broken):
             rig.run()

@@ -17,6 +17,7 @@ from rig import (
     CODE_3,
     DATA_0,
     DATA_3,
+    DELIVERIES,
     ENGINES,
     HANDLERS,
     IDT,
@@ -44,7 +45,7 @@ FLAG_TF, FLAG_RF = 1 << 8, 1 << 16
 NOWHERE = 0x30_0000  # no page
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=DELIVERIES)
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     rig = Rig(request.param)
     yield rig

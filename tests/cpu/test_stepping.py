@@ -9,7 +9,19 @@ from pathlib import Path
 
 import attrs
 import pytest
-from rig import CODE, CR0_PE, CR0_PG, DATA, ENGINES, HANDLERS, TABLE, Rig, paging, real_mode
+from rig import (
+    CODE,
+    CR0_PE,
+    CR0_PG,
+    DATA,
+    DELIVERIES,
+    ENGINES,
+    HANDLERS,
+    TABLE,
+    Rig,
+    paging,
+    real_mode,
+)
 
 import emu
 from emu.cpu import binding, corrections, native
@@ -31,7 +43,7 @@ needs_the_cure = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=DELIVERIES)
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     rig = Rig(request.param)
     yield rig

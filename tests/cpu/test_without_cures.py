@@ -111,6 +111,30 @@ CURES = {
         "",
         "test_engines.py::TestTime::test_RDTSC",
     ),
+    "a frame pushed over code": Cure(
+        "delivery.c",
+        "    emu_native_invalidate(e, place - e->ram, frame->count * frame->size);\n",
+        "",
+        "test_delivery_in_c.py::TestGuests::test_a_frame_pushed_over_code",
+    ),
+    "an exception, which takes a block's time": Cure(
+        "delivery.c",
+        "    e->over_ns += e->block_ns;\n",
+        "",
+        "test_delivery_in_c.py::TestGuests::test_INT_n",
+    ),
+    "a dirty bit that delivery is to set": Cure(
+        "delivery.c",
+        "    uint32_t marks = access == WRITE ? ENTRY_A | ENTRY_D : ENTRY_A;\n",
+        "    uint32_t marks = ENTRY_A;\n",
+        "test_delivery_in_c.py",
+    ),
+    "a delivery that somebody watches": Cure(
+        "processor.py",
+        "        self.engine.may_deliver = False\n",
+        "",
+        "test_delivery_in_c.py::TestGuests::test_who_watches_sees_them_all",
+    ),
     "A20, and blocks that are linked already": Cure(
         "processor.py",
         "        self._stale_code = True\n",

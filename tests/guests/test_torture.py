@@ -40,10 +40,12 @@ EXIT_0 = 0 << 1 | 1
 needs_native = pytest.mark.skipif(
     native.UNAVAILABLE is not None, reason=f"no native engine: {native.UNAVAILABLE}"
 )
+PYTHON_DELIVERING = "native, without delivery.c"
 ENGINES = [
     pytest.param("native", marks=needs_native),
     # Without native.c nothing corrects the engine's LTR.
     pytest.param("reference", marks=needs_native),
+    pytest.param(PYTHON_DELIVERING, marks=needs_native),
 ]
 
 
@@ -135,7 +137,9 @@ class Run:
     @classmethod
     def on(cls, engine: str) -> Run:
         end = Memory()
-        with Machine(bios=ROM.read_bytes(), engine=engine, debugcon=end) as vm:
+        name = "native" if engine == PYTHON_DELIVERING else engine
+        with Machine(bios=ROM.read_bytes(), engine=name, debugcon=end) as vm:
+            vm.board.processor.engine.may_deliver = engine != PYTHON_DELIVERING
             stopped = vm.run(emu.after("1s"))
             log = bytes(end.sent).decode("ascii")
             return cls(log, stopped.reason, stopped.value, vm.clock.now_ns, vm.digest())
@@ -144,7 +148,7 @@ class Run:
 @pytest.fixture(scope="module")
 def runs() -> dict[str, Run]:
     """The ROM, run once on each engine."""
-    return {engine: Run.on(engine) for engine in ("native", "reference")}
+    return {engine: Run.on(engine) for engine in ("native", "reference", PYTHON_DELIVERING)}
 
 
 class TestGolden:
@@ -196,7 +200,7 @@ class TestOurs:
     @needs_native
     def test_both_engines_end_in_the_same_state(self, runs: dict[str, Run]) -> None:
         """All of it: memory, registers, chips, and the clock."""
-        assert runs["native"] == runs["reference"]
+        assert runs["native"] == runs["reference"] == runs[PYTHON_DELIVERING]
 
 
 class TestWhatEndsQEMU:

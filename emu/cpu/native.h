@@ -1,0 +1,72 @@
+/* An engine as native.c has it, for the C parts of emu/cpu that act for engines. */
+
+#ifndef EMU_NATIVE_H
+#define EMU_NATIVE_H
+
+#include <stdint.h>
+
+#define LOCAL __attribute__((visibility("hidden")))
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#define PAGE_SHIFT 12
+#define PAGE_SIZE (1u << PAGE_SHIFT)
+
+/* What a block's start is; stepping.py tells more. */
+enum pace {
+    BLOCKS, /* look, count, enter */
+    REST,   /* of a block that changed itself: count, enter */
+    PEEK,   /* stop before it */
+    FIRST,  /* an instruction that begins a block: look, count, enter; then STOP */
+    NEXT,   /* another of the same block: enter; then STOP */
+    STOP,   /* stop before the next */
+};
+
+/* One engine.  native.py has the same structure; it reads and writes the first part of it.
+ *
+ * Virtual time is kept so that a block's start costs one addition and a look at its sign.  `over_ns`
+ * says how far behind the limit the last block began; while that is negative, blocks are entered.
+ * From the limit on, each block's start is looked at in earnest.  So
+ *
+ *     now  =  limit_ns + over_ns + block_ns
+ *
+ * and the limit is the deadline, or now where there is something to look at before (`rearm`). */
+struct emu_native_engine {
+    int64_t over_ns;
+    int64_t limit_ns;
+    int64_t deadline_ns; /* stop at the first block that starts at or after this */
+    int64_t block_ns;    /* what entering a block costs */
+    int64_t rdtsc_ns;    /* what reading the time stamp counter costs */
+    uint32_t interrupt;  /* the INTR pin: stop at the first block that can be interrupted */
+    uint32_t stopped;    /* we asked for the stop; a run that ends without it has halted */
+    uint32_t pace;       /* what a block's start is at the moment */
+    uint32_t delivers;   /* delivery.c may deliver, as nobody looks on */
+    void (*exception)(void *uc, uint32_t vector, void *user); /* Python's, for what it may not */
+    uint64_t delivered; /* how often it has */
+    /* Python does not touch what follows. */
+    uint32_t ram_pages;
+    uint32_t has_sysenter; /* the processor has SYSENTER */
+    uint8_t *env;
+    void *uc;
+    void *cpu;
+    void *tcg;          /* learned when the first code is translated */
+    uint8_t *ram;       /* the host address of guest RAM */
+    uint8_t *code;      /* a byte a page of RAM: translated code has come from it */
+    const uint8_t *block; /* the translation of the block that is being stepped through */
+    struct emu_native_engine *next;
+};
+
+static inline int64_t now_ns(const struct emu_native_engine *e)
+{
+    return e->limit_ns + e->over_ns + e->block_ns;
+}
+
+/* The engine with that CPUX86State; NULL where it is none that was registered. */
+LOCAL struct emu_native_engine *emu_native_by_env(const void *env);
+
+/* native.c tells what these are. */
+void emu_native_settle_flags(struct emu_native_engine *e);
+void emu_native_delivered(struct emu_native_engine *e);
+void emu_native_invalidate(struct emu_native_engine *e, uint64_t address, uint64_t length);
+
+#endif
