@@ -10,10 +10,8 @@ Where QEMU is not installed these tests are skipped; with EMU_REQUIRE_GUESTS=1 t
 from __future__ import annotations
 
 import json
-import os
 import selectors
 import shlex
-import shutil
 import socket
 import subprocess
 import time
@@ -23,22 +21,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import attrs
-import pytest
 
 from emu import images, qemu
 from emu.machine import Machine
 
 PROGRAM = "qemu-system-i386"
 DEADLINE_S = 15  # of the host's time; each run takes a fraction of one
-
-
-def require() -> None:
-    """Skip the test if QEMU is not there, or fail it where guests are required."""
-    if shutil.which(PROGRAM) is None:
-        reason = f"{PROGRAM} is not installed"
-        if os.environ.get("EMU_REQUIRE_GUESTS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
 
 
 @attrs.define(eq=False)

@@ -6,8 +6,6 @@ says that it computes, as computed here.
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import zlib
 from collections.abc import Callable, Sequence
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from programs import require
 
 import emu
 from benchmarks import contest, measure, peers, table
@@ -187,10 +186,7 @@ COMPUTED: dict[str, Callable[[int], int]] = {
 
 def assembled(row: OwnRom, folder: Path) -> Path:
     """The ROM for as few rounds as make a result; the test is skipped where there is no nasm."""
-    if shutil.which("nasm") is None:
-        if os.environ.get("EMU_REQUIRE_GUESTS") == "1":
-            pytest.fail("nasm is not installed, and EMU_REQUIRE_GUESTS is 1")
-        pytest.skip("nasm is not installed")
+    require("nasm")
     return row.assemble(folder, row.fewest)
 
 

@@ -10,7 +10,6 @@ Where nasm or QEMU is not installed these tests are skipped; with EMU_REQUIRE_GU
 from __future__ import annotations
 
 import hashlib
-import os
 import selectors
 import shutil
 import socket
@@ -22,6 +21,7 @@ from typing import Self
 
 import attrs
 import pytest
+from programs import require
 
 GOLDEN = Path(__file__).parent / "golden"
 FIRMWARE = Path(__file__).parents[2] / "firmware"
@@ -42,14 +42,6 @@ BOARDS = {
 }
 DEADLINE_S = 15  # of the host's time; each run takes well under one
 DEBUG_EXIT_0 = 0 << 1 | 1  # QEMU's exit status after a guest has written 0 to the debug exit
-
-
-def require(program: str) -> None:
-    """Skip the test if *program* is not there, or fail it where guests are required."""
-    if shutil.which(program) is None:
-        if os.environ.get("EMU_REQUIRE_GUESTS") == "1":
-            pytest.fail(f"{program} is not installed, and EMU_REQUIRE_GUESTS is 1")
-        pytest.skip(f"{program} is not installed")
 
 
 def golden(name: str) -> bytes:

@@ -12,14 +12,13 @@ deviation that goes away fails here as much as one that comes.
 from __future__ import annotations
 
 import enum
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import attrs
 import pytest
+from programs import require
 
 import emu
 from emu.cpu import native
@@ -153,10 +152,7 @@ def runs() -> dict[str, Run]:
 
 class TestGolden:
     def test_it_is_what_QEMU_prints(self, tmp_path: Path) -> None:
-        if shutil.which(QEMU) is None:
-            if os.environ.get("EMU_REQUIRE_GUESTS") == "1":
-                pytest.fail(f"{QEMU} is not installed, and EMU_REQUIRE_GUESTS is 1")
-            pytest.skip(f"{QEMU} is not installed")
+        require(QEMU)
         version = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True)
         if f"version {QEMU_VERSION}" not in version.stdout:
             pytest.skip(

@@ -25,7 +25,8 @@ from pathlib import Path
 
 import attrs
 import pytest
-from qemu_runs import Qemu, require
+from programs import require
+from qemu_runs import PROGRAM, Qemu
 
 import emu
 from emu import images, qemu
@@ -135,7 +136,7 @@ class TestOnQEMU:
 
     @pytest.fixture(autouse=True)
     def _needs_it(self) -> None:
-        require()
+        require(PROGRAM)
 
     @pytest.mark.parametrize(
         "save_ns",
