@@ -45,6 +45,13 @@ exit status:
 """
 
 
+DIFF = """\
+Show what differs between the machines in two saves: the chips' fields by the
+chips' own names, pages of RAM, and where code changed both sides of it.  Exit
+status 0 where nothing differs; 1 where anything does, or a save is damaged.
+"""
+
+
 class _Help(argparse.RawDescriptionHelpFormatter):
     """Help that names an option of QEMU's once, and not with one dash and with two."""
 
@@ -253,10 +260,16 @@ def _parser() -> argparse.ArgumentParser:
     diff = commands.add_parser(
         "diff",
         help="what differs between two saves",
-        description="Show what differs between two saves; exit status 1 where anything does.",
+        description=DIFF,
     )
     diff.add_argument("a", metavar="A")
     diff.add_argument("b", metavar="B")
+    diff.add_argument("--json", action="store_true", help="for programs")
+    diff.add_argument(
+        "--wire",
+        action="store_true",
+        help="compare the streams, field by field as they are written, and not the machines",
+    )
 
     for name, description in (
         ("info", "Tell which engine runs, and why, and what was found."),

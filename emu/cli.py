@@ -35,12 +35,13 @@ from emu.cpu.engine import EngineChoice
 from emu.errors import ConfigError, EmuError, HostError
 from emu.machine import DEFAULT_RTC_BASE, Machine
 from emu.savevm.sections import Dialect
-from emu.tools import demo, saves, session, trace
+from emu.tools import demo, differences, saves, session, trace
 from emu.tools.console import BY_SIGNAL, Console
 from emu.tools.pacing import Pace
 from emu.tools.session import DONE, FAILED, Plan
 
 BAD_USAGE = 2
+DIFFERENT = 1  # as diff(1) has it
 
 Choice = TypeVar("Choice", bound=enum.Enum)
 
@@ -148,9 +149,13 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _diff(arguments: argparse.Namespace) -> int:
-    differences = saves.diff(arguments.a, arguments.b)
-    _show(differences.to_text())
-    return FAILED if differences.fields or differences.pages else DONE
+    with saves.diff(arguments.a, arguments.b, wire=arguments.wire) as found:
+        tell = differences.json_text if arguments.json else differences.lines
+        for piece in tell(found):
+            _show(piece, end="" if arguments.json else "\n")
+        if arguments.json:
+            _show("")
+        return DIFFERENT if found else DONE
 
 
 def _info() -> int:
@@ -207,10 +212,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 # ==== standard output and error ===========================================================
 
 
-def _show(text: str) -> None:
+def _show(text: str, end: str = "\n") -> None:
     """A command's output."""
     try:
-        print(text, flush=True)
+        print(text, end=end, flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:

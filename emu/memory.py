@@ -221,6 +221,14 @@ def parse_size(size: int | str) -> int:
     return int(digits) * SUFFIXES[suffix]
 
 
+class Physical(Protocol):
+    """What a page walk wants of physical memory: `Memory`, or a saved machine's."""
+
+    def read(self, address: int, length: int) -> bytes: ...
+
+    def write(self, address: int, data: bytes) -> None: ...
+
+
 @attrs.define(eq=False)
 class Memory:
     """The physical address space: what a user, DMA and interrupt delivery see of it.

@@ -42,6 +42,20 @@ def test_the_demonstration_shows_what_the_readme_shows(
     assert capfd.readouterr().out.replace("\r\n", "\n").strip() == shown.strip()
 
 
+def test_what_a_tick_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each command shows what the README shows: to the letter, whether or not there is capstone."""
+    monkeypatch.chdir(tmp_path)
+    example = next(block for block in blocks("") if "emu diff before.emu" in block)
+
+    for line in example.split("$ emu ")[1:]:
+        words, _, shown = line.partition("\n")
+        status = main(shlex.split(words))
+        assert capfd.readouterr().out == shown
+        assert status == (1 if words.startswith("diff") else 0)
+
+
 def test_the_python_of_use_it_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from emu.cpu.bits import CR0_PG, CR0_WP, CR4_PAE, CR4_PSE, EFER_NXE
 from emu.cpu.layout import Registers
 from emu.cpu.vectors import PF
-from emu.memory import PAGE_BYTES, Memory
+from emu.memory import PAGE_BYTES, Physical
 
 # An entry of a directory or table, §4.3 and §4.4.
 ENTRY_P = 1 << 0
@@ -83,7 +83,7 @@ class LinearMemory:
 
     __slots__ = ("_a20_mask", "_cr0", "_cr3", "_cr4", "_registers", "memory")
 
-    def __init__(self, registers: Registers, memory: Memory) -> None:
+    def __init__(self, registers: Registers, memory: Physical) -> None:
         control = registers.cr
         self._registers = registers
         self.memory = memory

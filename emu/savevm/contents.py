@@ -11,8 +11,10 @@ Everything that can be wrong with a save and does not depend on a machine is fou
 
 from __future__ import annotations
 
+import enum
 import shutil
 import tempfile
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -28,6 +30,10 @@ from emu.savevm.ram import IDSTR as RAM
 from emu.savevm.sections import FOOTER_BYTES, Dialect, Foreign, Frame, Kind, Reader
 from emu.savevm.stream import Stream, from_bytes, open_file
 from emu.savevm.vmstate import Saved, Values, check_instants
+
+HASH_BYTES = len(page_hash(ZERO_PAGE))
+NO_HASH = bytes(HASH_BYTES)
+GROUP_PAGES = 512  # are compared at a time
 
 Schemas = Mapping[str, Saved[Any]]  # by the idstr of each of its sections
 
@@ -79,27 +85,88 @@ class Chip:
         return self.saved.decode(f, values)
 
 
+class Sent(enum.IntEnum):
+    """What a save says of a page."""
+
+    NEVER = 0
+    UNIFORM = 1  # it is one byte repeated
+    FULL = 2  # its bytes are there
+
+
 @attrs.define(eq=False)
 class Block:
-    """What a save says of a block of RAM."""
+    """What a save says of a block of RAM: some 26 bytes a page, so that gigabytes are no burden."""
 
     size: int
-    hashes: dict[int, bytes] = attrs.field(init=False, factory=dict)  # of pages that are not zero
-    places: dict[int, int] = attrs.field(init=False, factory=dict)  # where pages sent in full are
-    fills: dict[int, int] = attrs.field(init=False, factory=dict)  # of other pages, not zero
-    sent: bytearray = attrs.field(init=False)  # 1 for each page that was sent
+    _sent: bytearray = attrs.field(init=False)  # `Sent`, of each page
+    _fills: bytearray = attrs.field(init=False)  # of uniform pages, the byte
+    _places: array[int] = attrs.field(init=False)  # of full pages, where in the save they are
+    _hashes: bytearray = attrs.field(init=False)  # `HASH_BYTES` a page; a page of zeros has none
+    _held: bytearray = attrs.field(init=False)  # 1 for each page that is not all zero
 
     def __attrs_post_init__(self) -> None:
-        self.sent = bytearray(self.pages)
+        self._sent, self._fills, self._held = (bytearray(self.pages) for _ in range(3))
+        self._places = array("Q", bytes(8 * self.pages))
+        self._hashes = bytearray(HASH_BYTES * self.pages)
 
     @property
     def pages(self) -> int:
         return self.size // PAGE_BYTES
 
-    def forget(self, number: int) -> None:
-        """Page *number* is sent again."""
-        for known in (self.hashes, self.places, self.fills):
-            known.pop(number, None)
+    @property
+    def full(self) -> int:
+        """How many pages were sent byte for byte."""
+        return self._sent.count(Sent.FULL)
+
+    def missing(self) -> int:
+        """The first page that was never sent; -1 where there is none."""
+        return self._sent.find(Sent.NEVER)
+
+    def set_uniform(self, first: int, count: int, fill: int) -> None:
+        """*count* pages from *first* on consist of the byte *fill*."""
+        end = first + count
+        self._sent[first:end] = bytes([Sent.UNIFORM]) * count
+        self._fills[first:end] = bytes([fill]) * count
+        self._held[first:end] = bytes([fill != 0]) * count
+        digest = page_hash(bytes([fill]) * PAGE_BYTES) if fill else NO_HASH
+        self._hashes[first * HASH_BYTES : end * HASH_BYTES] = digest * count
+
+    def set_full(self, number: int, page: bytes, place: int) -> None:
+        """Page *number* is *page*, which is at *place* in the save."""
+        held = page != ZERO_PAGE
+        self._sent[number] = Sent.FULL
+        self._places[number] = place
+        self._held[number] = held
+        start = number * HASH_BYTES
+        self._hashes[start : start + HASH_BYTES] = page_hash(page) if held else NO_HASH
+
+    def hashes(self) -> Iterator[tuple[int, bytes]]:
+        """The pages that are not all zero, in order, each with its hash."""
+        number = self._held.find(1)
+        while number >= 0:
+            yield number, bytes(self._hashes[number * HASH_BYTES : (number + 1) * HASH_BYTES])
+            number = self._held.find(1, number + 1)
+
+    def read(self, file: BinaryIO, number: int) -> bytes:
+        """The bytes of page *number*, from the save in *file*."""
+        if self._sent[number] != Sent.FULL:
+            return bytes([self._fills[number]]) * PAGE_BYTES
+        file.seek(self._places[number])
+        return file.read(PAGE_BYTES)
+
+    def differing(self, other: Block) -> Iterator[int]:
+        """The pages that are not the same here and in *other*, as far as both have them."""
+        pages = min(self.pages, other.pages)
+        with memoryview(self._hashes) as mine, memoryview(other._hashes) as theirs:
+            for group in range(0, pages, GROUP_PAGES):
+                some = range(group, min(group + GROUP_PAGES, pages))
+                place = slice(some.start * HASH_BYTES, some.stop * HASH_BYTES)
+                if mine[place] == theirs[place]:
+                    continue
+                for number in some:
+                    place = slice(number * HASH_BYTES, (number + 1) * HASH_BYTES)
+                    if mine[place] != theirs[place]:
+                        yield number
 
 
 @attrs.define(eq=False)
@@ -112,24 +179,13 @@ class RamContents:
         self.by_name = {name: Block(size) for name, size in sizes.items()}
 
     def uniform(self, block: str, first: int, count: int, fill: int) -> None:
-        ram = self.by_name[block]
-        ram.sent[first : first + count] = b"\1" * count
-        if ram.hashes or fill:
-            digest = page_hash(bytes([fill]) * PAGE_BYTES)
-            for number in range(first, first + count):
-                ram.forget(number)
-                if fill:
-                    ram.hashes[number], ram.fills[number] = digest, fill
+        self.by_name[block].set_uniform(first, count, fill)
 
     def full(self, block: str, first: int, data: bytes, offset: int) -> None:
         ram = self.by_name[block]
         for index in range(len(data) // PAGE_BYTES):
-            number, page = first + index, data[index * PAGE_BYTES : (index + 1) * PAGE_BYTES]
-            ram.sent[number] = 1
-            ram.forget(number)
-            ram.places[number] = offset + index * FULL_BYTES
-            if page != ZERO_PAGE:
-                ram.hashes[number] = page_hash(page)
+            page = data[index * PAGE_BYTES : (index + 1) * PAGE_BYTES]
+            ram.set_full(first + index, page, offset + index * FULL_BYTES)
 
 
 @attrs.define(eq=False)
@@ -150,13 +206,6 @@ class Contents:
             names = self.foreign.blocks
         blocks = {names.get(name, name): block for name, block in self.ram.by_name.items()}
         return {name: block for name, block in blocks.items() if name is not None}
-
-    def read_page(self, ram: Block, number: int) -> bytes:
-        """The bytes of a page of RAM."""
-        if number in ram.places:
-            self.file.seek(ram.places[number])
-            return self.file.read(PAGE_BYTES)
-        return bytes([ram.fills.get(number, 0)]) * PAGE_BYTES
 
     def states(self) -> Iterator[tuple[Chip, Any]]:
         """The State of every chip that is known."""
@@ -220,7 +269,7 @@ class _Reading:
                 key = frame.key if ours else self.foreign.aliases.get(frame.key, frame.key)
                 self._read_whole(f, frame, key)
         for name, block in contents.ram.by_name.items():
-            missing = block.sent.find(0)
+            missing = block.missing()
             if ours and missing >= 0:
                 raise StreamError(
                     f"page {missing} of block {name!r} is missing",

@@ -75,7 +75,7 @@ def digest_of_contents(contents: Contents, excluded: Excluded = of_the_host) -> 
         for section in chip.saved.sections:
             data = dump(section, state)
             sections[section.idstr, chip.instance] = (section.version, data)
-    blocks = {name: (block.size, block.hashes) for name, block in contents.blocks().items()}
+    blocks = {name: (block.size, block.hashes()) for name, block in contents.blocks().items()}
     if blocks:
         sections[RAM, 0] = (RAM_VERSION, tree_digest(blocks))
     return _digest(sections, excluded)

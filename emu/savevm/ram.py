@@ -27,6 +27,7 @@ import sys
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Protocol
 
 import attrs
@@ -213,7 +214,7 @@ class RamParts:
         return RamLoading(_blocks(self.rams, dialect, foreign), dialect, foreign)
 
     def digest(self) -> bytes:
-        return tree_digest({ram.name: (ram.size, ram.hashes()) for ram in self.rams})
+        return tree_digest({ram.name: (ram.size, ram.hashes().items()) for ram in self.rams})
 
 
 def _blocks(rams: Sequence[Ram], dialect: Dialect, foreign: Foreign) -> Sequence[Block]:
@@ -484,8 +485,9 @@ class RamLoading:
 GROUP_PAGES = 512
 
 
-def tree_digest(blocks: Mapping[str, tuple[int, Mapping[int, bytes]]]) -> bytes:
-    """What stands for RAM in a digest: for each block by name its size and page hashes.
+def tree_digest(blocks: Mapping[str, tuple[int, Iterable[tuple[int, bytes]]]]) -> bytes:
+    """What stands for RAM in a digest: for each block by name its size and its pages' hashes,
+    in the order of pages.
 
     Pages that are all zero have no hash, groups of only such pages neither: so the tree of a
     large and empty RAM is small.
@@ -493,15 +495,10 @@ def tree_digest(blocks: Mapping[str, tuple[int, Mapping[int, bytes]]]) -> bytes:
     return b"".join(_block_root(name, *blocks[name]) for name in sorted(blocks))
 
 
-def _block_root(name: str, size: int, hashes: Mapping[int, bytes]) -> bytes:
-    groups: dict[int, list[bytes]] = {}
-    for number in sorted(hashes):
-        row = struct.pack(">I", number) + hashes[number]
-        groups.setdefault(number // GROUP_PAGES, []).append(row)
-    head = struct.pack(">B", len(name)) + name.encode("ascii") + struct.pack(">Q", size)
-    rows = (struct.pack(">I", group) + _hash(rows) for group, rows in groups.items())
-    return _hash([head, *rows])
-
-
-def _hash(pieces: Iterable[bytes]) -> bytes:
-    return hashlib.blake2b(b"".join(pieces), digest_size=16).digest()
+def _block_root(name: str, size: int, hashes: Iterable[tuple[int, bytes]]) -> bytes:
+    root = hashlib.blake2b(digest_size=16)
+    root.update(struct.pack(">B", len(name)) + name.encode("ascii") + struct.pack(">Q", size))
+    for group, pages in groupby(hashes, key=lambda page: page[0] // GROUP_PAGES):
+        rows = b"".join(struct.pack(">I", number) + digest for number, digest in pages)
+        root.update(struct.pack(">I", group) + hashlib.blake2b(rows, digest_size=16).digest())
+    return root.digest()

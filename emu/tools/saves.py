@@ -5,6 +5,8 @@ What each section means is declared by the chips; here their declarations are pu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,8 +30,9 @@ from emu.hw import (
     typist,
 )
 from emu.savevm import inspect as save_inspect
+from emu.savevm.compare import Comparison, compare
 from emu.savevm.contents import schemas_of
-from emu.savevm.inspect import Differences, Report
+from emu.savevm.inspect import Report
 
 SCHEMAS = schemas_of(
     [
@@ -68,10 +71,15 @@ def verify(path: str) -> str:
         return save_inspect.verify(file, SCHEMAS, qemu.FOREIGN)
 
 
-def diff(a: str, b: str) -> Differences:
-    """How two saves differ."""
-    with _open(a) as file_a, _open(b) as file_b:
-        return save_inspect.diff(file_a, file_b, SCHEMAS, qemu.FOREIGN)
+@contextmanager
+def diff(a: str, b: str, *, wire: bool = False) -> Iterator[Comparison]:
+    """How two saves differ; *wire*: in what is in the streams, not in the machines."""
+    with (
+        _open(a) as file_a,
+        _open(b) as file_b,
+        compare(file_a, file_b, SCHEMAS, qemu.FOREIGN, wire=wire) as found,
+    ):
+        yield found
 
 
 def _open(path: str) -> BinaryIO:

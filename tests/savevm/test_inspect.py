@@ -12,16 +12,14 @@ from synthetic import (
     SCHEMAS,
     CounterState,
     Machine,
-    Piece,
     file_of,
     put_together,
     take_apart,
 )
 
 from emu.errors import HostError, StreamError
-from emu.memory import PAGE_BYTES
-from emu.savevm.inspect import diff, inspect, verify
-from emu.savevm.sections import Dialect, Foreign, Kind
+from emu.savevm.inspect import inspect, verify
+from emu.savevm.sections import Dialect, Foreign
 from emu.savevm.vmstate import Section, buffer
 
 OLD_HEADER = bytes.fromhex("5145564d 00000003")
@@ -198,77 +196,3 @@ class TestVerify:
 
         with pytest.raises(StreamError, match=r"'counter/0', field 'count'.*never reached"):
             verify(file_of(put_together(machine.save(), pieces)), SCHEMAS)
-
-
-class TestDiff:
-    def test_the_same(self, machine: Machine) -> None:
-        differences = diff(file_of(machine.save()), file_of(machine.save()), SCHEMAS)
-
-        assert not differences
-        assert differences.to_text() == ""
-
-    def test_fields_by_name(self, machine: Machine) -> None:
-        before = machine.save()
-        machine.chips[1].state.count = 5
-        machine.chips[3].state.voices[1].pan = 4
-        machine.chips[3].state.waiting = []
-        machine.card.value = 7
-
-        differences = diff(file_of(before), file_of(machine.save()), SCHEMAS)
-
-        assert [(each.section, each.field) for each in differences.fields] == [
-            ("counter/0", "count"),
-            ("mixer/0", "voices[1].pan"),
-            ("mixer/0", "waiting[0].pitch"),
-            ("mixer/0", "waiting[0].pan"),
-            ("user/card/0", "data"),
-        ]
-        assert (differences.fields[1].a, differences.fields[1].b) == (127, 4)
-        assert (differences.fields[2].a, differences.fields[2].b) == (2, None)
-        assert "voices[1].pan" in differences.to_text()
-
-    def test_pages_by_number(self, machine: Machine) -> None:
-        before = machine.save()
-        zero = next(number for number in range(256) if not any(machine.ram.page(number)))
-        machine.ram.write(zero * PAGE_BYTES + 100, b"abc")
-        machine.bios.write(0, b"\xee" * PAGE_BYTES)
-
-        differences = diff(file_of(before), file_of(machine.save()), SCHEMAS)
-
-        assert differences.fields == ()
-        assert [
-            (each.block, each.page, each.bytes_changed, each.first) for each in differences.pages
-        ] == [("pc.bios", 0, PAGE_BYTES, 0), ("pc.ram", zero, 3, zero * PAGE_BYTES + 100)]
-        assert "3 bytes" in differences.to_text()
-        assert json.loads(differences.to_json())["pages"][0]["bytes_changed"] == PAGE_BYTES
-
-    def test_a_section_that_only_one_has(self, machine: Machine) -> None:
-        data = machine.save()
-        more = put_together(data, [*take_apart(data), Piece(Kind.FULL, 99, "new", 1, 1, b"")])
-
-        (difference,) = diff(file_of(data), file_of(more), SCHEMAS).fields[:1]
-
-        assert (difference.section, difference.field) == ("new/1", "version")
-        assert (difference.a, difference.b) == (None, 1)
-
-    def test_two_machines(self) -> None:
-        one = Machine().save(Dialect.EMU)
-        other = Machine(2 << 20).save(Dialect.QEMU_7_2, FOREIGN)
-
-        fields = diff(file_of(one), file_of(other), SCHEMAS).fields
-
-        assert ("ram/0", "pc.ram.size", 1 << 20, 2 << 20) in [
-            (each.section, each.field, each.a, each.b) for each in fields
-        ]
-
-    def test_their_names(self) -> None:
-        data = Machine().save()
-        other = OLD_HEADER + b"\0"
-
-        fields = diff(file_of(data), file_of(other), SCHEMAS).fields
-
-        assert (fields[0].section, fields[0].a, fields[0].b) == (
-            "configuration/0",
-            "synthetic",
-            None,
-        )
