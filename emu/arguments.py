@@ -25,6 +25,8 @@ RUN_EXAMPLES = """\
 examples:
   emu run hello                        a guest that comes along
   emu run boot.img -m 4M               a boot sector of your own
+  emu run -kernel vmlinuz -initrd initrd.img -append console=ttyS0 -m 64M
+                                       Linux
   emu run echo --save s.emu            saved there when you leave (Ctrl-A X)
   emu run ticks --until 'serial:tick 7' --for 1s
                                        wait for a text, a second at the most
@@ -198,6 +200,31 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         help=f"RAM, such as 4M or 1G (default {DEFAULT_MEMORY})",
     )
     _qemus(machine, "bios", metavar="FILE", help="a ROM in place of ours")
+    _qemus(
+        machine,
+        "kernel",
+        metavar="FILE",
+        help="a Linux bzImage or a Multiboot kernel, in place of IMAGE: it is entered at once, "
+        "without firmware, and again at each reset",
+    )
+    _qemus(
+        machine,
+        "initrd",
+        metavar="FILE",
+        help="its initrd; for Multiboot its modules: 'FILE WORDS,FILE WORDS'",
+    )
+    _qemus(machine, "append", metavar="TEXT", default="", help="its command line")
+    machine.add_argument(
+        "--load",
+        action="append",
+        default=[],
+        metavar="FILE@ADDRESS",
+        help="a flat image at a physical address such as 0x100000, in place of IMAGE, entered in "
+        "32-bit protected mode; may be given again",
+    )
+    machine.add_argument(
+        "--entry", metavar="ADDRESS", help="where it is entered (default the first --load's)"
+    )
     _qemus(
         machine,
         "boot",

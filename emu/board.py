@@ -23,6 +23,7 @@ isapc: an IBM PC/AT as small as firmware of today will start on
     debugcon    402 E9                             characters for whoever debugs firmware
     debug_exit  501-502 F4-F7                       ends the emulator
     reset_control  CF8-CF9                         hard reset
+    loader                                         a kernel in memory at reset; only where one is
 
     A20 follows the processor while port92's line or the 8042's P21 is high.  Without an 8042 it is
     port92's alone, and open after reset.
@@ -42,9 +43,11 @@ import attrs
 from emu import timebase
 from emu.clock import Clock, Costs
 from emu.cpu import state as cpu_state
+from emu.cpu.bits import CR0_ET, CR0_PE
 from emu.cpu.engine import EngineFactory
 from emu.cpu.models import Model
 from emu.cpu.processor import Processor
+from emu.cpu.state import Segment
 from emu.errors import ConfigError
 from emu.hw import (
     cable,
@@ -55,6 +58,7 @@ from emu.hw import (
     i8042,
     i8254,
     i8259,
+    loader,
     mc146818,
     ns16550a,
     port61,
@@ -66,6 +70,15 @@ from emu.hw import (
 )
 from emu.irq import Line
 from emu.isa import Slot
+from emu.kernels.placement import (
+    CODE,
+    CODE_DESCRIPTOR,
+    DATA,
+    DATA_DESCRIPTOR,
+    GDT,
+    STACK_END,
+    Placement,
+)
 from emu.memory import MIB, PAGE_BYTES, Memory, Ram
 from emu.savevm.ram import register_ram
 
@@ -89,9 +102,10 @@ class Part(enum.Enum):
     DEBUGCON = "debugcon"
     DEBUG_EXIT = "debug_exit"
     RESET_CONTROL = "reset_control"
+    LOADER = "loader"
 
 
-ISAPC_PARTS = tuple(Part)
+ISAPC_PARTS = tuple(part for part in Part if part is not Part.LOADER)
 
 
 @attrs.frozen
@@ -131,8 +145,8 @@ class Board:
     def reset(self) -> None:
         """Pulse RESET: the ROM's copy is made anew, the chips that have the pin heed it."""
         self.memory.fill_shadow()
-        self.slot.reset()
         self.processor.reset()
+        self.slot.reset()
 
     def close(self) -> None:
         """Take the board apart; its memory goes back to the host."""
@@ -141,15 +155,19 @@ class Board:
         self.memory.rom.close()
 
 
-def isapc(  # noqa: C901, PLR0912 - one page, a branch a part
+def isapc(  # noqa: C901, PLR0912, PLR0915 - one page, a branch a part
     options: Options,
     outside: Outside,
     rom: bytes,
     files: dict[str, bytes],
+    placement: Placement | None,
     make_engine: EngineFactory,
     clock: Clock,
 ) -> Board:
-    """Build an isapc with *rom* in its ROM socket and *files* for fw_cfg to offer."""
+    """Build an isapc with *rom* in its ROM socket, *files* for fw_cfg to offer, and a kernel.
+
+    *placement* is the kernel's, where there is a loader and nothing that will be loaded has one.
+    """
     if not rom or len(rom) % PAGE_BYTES:
         raise ConfigError(f"a ROM of {len(rom)} bytes, expected a multiple of 4 KiB")
     if options.memory_bytes % MIB:
@@ -213,7 +231,29 @@ def isapc(  # noqa: C901, PLR0912 - one page, a branch a part
         debug_exit.attach(slot, outside.leave)
     if Part.RESET_CONTROL in parts:
         reset_control.attach(slot, outside.reset)
+    if Part.LOADER in parts:
+        enter = functools.partial(enter_kernel, processor)
+        loader.attach(slot, placement, memory.write, enter)
     return board
+
+
+def enter_kernel(processor: Processor, registers: loader.State) -> None:
+    """Have *processor*, which has been reset, begin in protected mode: `emu.kernels.placement`."""
+    state = processor.state
+    state.cr0 = CR0_PE | CR0_ET
+    state.cs = flat_segment(CODE, CODE_DESCRIPTOR)
+    for name in ("ds", "es", "fs", "gs", "ss"):
+        setattr(state, name, flat_segment(DATA, DATA_DESCRIPTOR))
+    state.gdtr = Segment(base=registers.gdt, limit=len(GDT) - 1)
+    state.eip, state.esp = registers.entry, STACK_END
+    state.eax, state.ebx, state.esi = registers.eax, registers.ebx, registers.esi
+    state.edx = 0  # a reset leaves the processor's signature there
+    processor.state = state
+
+
+def flat_segment(selector: int, descriptor: int) -> Segment:
+    """A segment register that has been loaded with *selector*, that of *descriptor*: 0 to 4 GiB."""
+    return Segment(selector, 0, 0xFFFF_FFFF, descriptor >> 32 & 0x00F0_FF00)
 
 
 def either(a: Line, b: Line, listener: Callable[[bool], None]) -> None:

@@ -34,6 +34,7 @@ from emu.cpu.choose import choose
 from emu.cpu.engine import EngineChoice
 from emu.errors import ConfigError, EmuError, HostError
 from emu.machine import DEFAULT_RTC_BASE, Machine
+from emu.memory import FOUR_GIB
 from emu.savevm.sections import Dialect
 from emu.tools import demo, differences, saves, session, trace
 from emu.tools.console import BY_SIGNAL, Console
@@ -97,7 +98,8 @@ def _machine(arguments: argparse.Namespace) -> Machine:
     ends = {"serial": arguments.serial, "debugcon": arguments.debugcon, "engine": arguments.engine}
     if arguments.command == "restore":
         return emu.load(arguments.file, **ends)
-    if arguments.image is arguments.bios is arguments.incoming is None:
+    given = (arguments.image, arguments.bios, arguments.kernel, arguments.incoming)
+    if not any(each is not None for each in given) and not arguments.load:
         raise ConfigError(f"nothing to boot: name a file, or one of {', '.join(images.guests())}")
     vm = Machine(
         arguments.image,
@@ -105,6 +107,11 @@ def _machine(arguments: argparse.Namespace) -> Machine:
         cpu=arguments.cpu,
         memory=arguments.m,
         bios=arguments.bios,
+        kernel=arguments.kernel,
+        initrd=arguments.initrd,
+        append=arguments.append,
+        load=[_flat(each) for each in arguments.load],
+        entry=_address("entry", arguments.entry) if arguments.entry is not None else None,
         boot=arguments.boot,
         rtc_base=_rtc_base(arguments.rtc_base),
         **ends,
@@ -116,6 +123,24 @@ def _machine(arguments: argparse.Namespace) -> Machine:
             vm.close()
             raise
     return vm
+
+
+def _flat(text: str) -> tuple[str, int]:
+    """The file and the address of ``--load FILE@ADDRESS``."""
+    file, at, address = text.rpartition("@")
+    if not at or not file:
+        raise ConfigError(f"load {text!r}: expected FILE@ADDRESS")
+    return file, _address("load", address)
+
+
+def _address(option: str, text: str) -> int:
+    try:
+        address = int(text, 0)
+    except ValueError:
+        address = -1
+    if not 0 <= address < FOUR_GIB:
+        raise ConfigError(f"{option} {text!r}: expected an address such as 0x100000")
+    return address
 
 
 def _rtc_base(text: str | None) -> datetime:

@@ -20,8 +20,10 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO, Protocol, Self
 
+import attrs
+
 from emu import desk, images, inputs, nameplate, qemu
-from emu.board import BOARDS, Board, Options, Outside
+from emu.board import BOARDS, Board, Options, Outside, Part
 from emu.clock import NEVER, NS_PER_S, Clock
 from emu.cpu import state as cpu_state
 from emu.cpu.choose import Chosen, choose
@@ -32,8 +34,11 @@ from emu.errors import ConfigError, HostError, StreamError
 from emu.host import ends
 from emu.host.descriptors import poll
 from emu.host.ends import HostEnd
+from emu.images import Source as File
 from emu.inputs import Input, Source
 from emu.isa import Slot
+from emu.kernels import files as kernels
+from emu.kernels.placement import Placement
 from emu.memory import ROM_MOST, Memory, parse_size
 from emu.savevm import digest, stream
 from emu.savevm.files import save_file
@@ -98,7 +103,14 @@ class Machine:
     """A PC.  Every parameter has a default; see `emu.cli` for what the command line makes of them.
 
     *image* is a guest: the file's bytes are loaded at 7C00h and entered there by our ROM.
-    *bios* is a ROM to use instead of ours.  *serial* and *debugcon* are host ends: a
+    *bios* is a ROM to use instead of ours.
+
+    *kernel* is a Linux bzImage or a Multiboot kernel, with its *initrd* (for Multiboot: modules, "FILE
+    WORDS,FILE WORDS") and, as *append*, its command line; it is entered at power-on and at each
+    reset, and firmware never runs.  *load* are flat images, (file, address), entered so too: at
+    *entry*, or else at the first one's address.
+
+    *serial* and *debugcon* are host ends: a
     specification (``stdio``, ``file:PATH``, ``unix:PATH``, ``tcp:HOST:PORT``, ``pty``, ``none``) or an object
     of `emu.host.ends`.  *rtc_base* is a `datetime` or seconds since 1970.  *cards* are
     functions that plug a card of the caller's into the slot they are given.
@@ -108,12 +120,17 @@ class Machine:
 
     def __init__(
         self,
-        image: str | os.PathLike[str] | bytes | None = None,
+        image: File | None = None,
         *,
         board: str = "isapc",
         cpu: str = "pentium3",
         memory: int | str = DEFAULT_MEMORY,
-        bios: str | os.PathLike[str] | bytes | None = None,
+        bios: File | None = None,
+        kernel: File | None = None,
+        initrd: File | None = None,
+        append: str = "",
+        load: Sequence[tuple[File, int]] = (),
+        entry: int | None = None,
         boot: str | None = None,
         serial: str | HostEnd = "none",
         debugcon: str | HostEnd = "none",
@@ -132,7 +149,12 @@ class Machine:
         if not 0 <= base_s <= RTC_BASE_MOST_S:
             raise ConfigError(f"rtc_base {rtc_base}: expected a time from 1970 on")
         options = Options(Model(cpu), parse_size(memory), base_s)
-        self._build(board, options, rom, files, choose(_choice(engine)), cards)
+        placement = _placement(kernel, initrd, append, load, entry, options.memory_bytes)
+        if placement is not None:
+            if image is not None:
+                raise ConfigError("a kernel and a guest for the ROM exclude each other")
+            options = attrs.evolve(options, parts=(*options.parts, Part.LOADER))
+        self._build(board, options, rom, files, placement, choose(_choice(engine)), cards)
         try:
             self._board.reset()
             if boot is not None:
@@ -148,6 +170,7 @@ class Machine:
         options: Options,
         rom: bytes,
         files: dict[str, bytes],
+        placement: Placement | None,
         chosen: Chosen,
         cards: Iterable[CardFactory],
     ) -> None:
@@ -165,7 +188,9 @@ class Machine:
         self._ends: list[HostEnd] = []
         self._clock = Clock(options.costs)
         outside = Outside(self._serial_out, self._debug_out, self._leave, self._ask_reset)
-        self._board: Board = BOARDS[board](options, outside, rom, files, chosen.make, self._clock)
+        self._board: Board = BOARDS[board](
+            options, outside, rom, files, placement, chosen.make, self._clock
+        )
         self._is_on = True
         self._nameplate = nameplate.describe(board, options, len(rom))
         slot = self._board.slot
@@ -501,7 +526,7 @@ def load(
         rom = bytes(state.rom_bytes)  # what is in it comes with the save, as RAM does
         try:
             vm._build(  # noqa: SLF001 - the other way to make one
-                state.board, options, rom, {}, chosen, cards
+                state.board, options, rom, {}, None, chosen, cards
             )
         except ConfigError as error:
             raise StreamError(str(error), section=nameplate.NAME) from error
@@ -524,6 +549,26 @@ def _open_save(source: str | os.PathLike[str] | BinaryIO) -> tuple[Stream, Calla
         f = stream.open(source, "rb")
         return f, f.fclose
     return stream.open_file(source, writing=False), lambda: None
+
+
+def _placement(
+    kernel: File | None,
+    initrd: File | None,
+    append: str,
+    load: Sequence[tuple[File, int]],
+    entry: int | None,
+    memory_bytes: int,
+) -> Placement | None:
+    """What the loader is to place; None where nothing is."""
+    if kernel is None and (initrd is not None or append):
+        raise ConfigError("an initrd and a command line are for a kernel, and there is none")
+    if not load and entry is not None:
+        raise ConfigError("an entry is for flat images, and there is none")
+    if kernel is not None and load:
+        raise ConfigError("a kernel and flat images exclude each other")
+    if kernel is not None:
+        return kernels.place_kernel(kernel, initrd, append, memory_bytes)
+    return kernels.place_flat(load, entry, memory_bytes) if load else None
 
 
 def _choice(name: str) -> EngineChoice:

@@ -114,6 +114,7 @@ FOREIGN = Foreign(
     dropped={
         "emu/machine",  # is there to build ours from
         "emu/fw_cfg",  # QEMU has what its command line says
+        "emu/loader",  # a reset of QEMU's goes to its ROM
     },
     made_up={
         "port92": {"outport": GATE_A20},

@@ -1,4 +1,4 @@
-"""Assemble the ROMs and the guests, or check that the committed images are what this gives.
+"""Assemble the ROMs, the guests and the kernels, or check that the committed images are what this gives.
 
     python firmware/build.py            build all into firmware/images, and write SHA256SUMS
     python firmware/build.py --check    build into a temporary folder and compare, byte for byte
@@ -28,7 +28,8 @@ def images() -> dict[str, Path]:
     """Each image's name and the source it is assembled from."""
     roms = {f"{name}.rom": FIRMWARE / "rom" / f"{name}.asm" for name in ("emu", "torture", "fuzz")}
     guests = {f"{source.stem}.bin": source for source in (FIRMWARE / "guests").glob("*.asm")}
-    return roms | dict(sorted(guests.items()))
+    kernels = {f"kernel.{name}": FIRMWARE / "kernels" / f"{name}.asm" for name in ("elf", "aout")}
+    return roms | dict(sorted(guests.items())) | kernels
 
 
 def assemble(nasm: str, folder: Path) -> dict[str, bytes]:
@@ -36,7 +37,20 @@ def assemble(nasm: str, folder: Path) -> dict[str, bytes]:
     built = {}
     for name, source in images().items():
         target = folder / name
-        command = [nasm, "-f", "bin", "-w+all", "-I", "include/", "-I", "rom/", "-o", str(target)]
+        command = [
+            nasm,
+            "-f",
+            "bin",
+            "-w+all",
+            "-I",
+            "include/",
+            "-I",
+            "rom/",
+            "-I",
+            "./",
+            "-o",
+            str(target),
+        ]
         command.append(str(source.relative_to(FIRMWARE)))
         subprocess.run(command, cwd=FIRMWARE, check=True)  # noqa: S603 - nasm and our own names
         built[name] = target.read_bytes()

@@ -30,6 +30,7 @@ from emu.hw import (
     i8042,
     i8254,
     i8259,
+    loader,
     mc146818,
     ns16550a,
     port61,
@@ -42,6 +43,7 @@ from emu.hw import (
 from emu.inputs import Input, Source
 from emu.irq import Line
 from emu.isa import IRQS, Slot
+from emu.kernels.placement import Piece, Placement
 from emu.keys import LET_GO, Key
 from emu.memory import MIB
 from emu.ports import SIZES
@@ -476,6 +478,17 @@ def plug_in_kettle(slot: Slot) -> Kettle:
     return kettle
 
 
+def plug_in_loader(slot: Slot) -> Surroundings:
+    """The loader, with a kernel of two pieces.
+
+    What it does it does anew at each reset, and so that is not noted; test_loader.py does.
+    """
+    pieces = Piece(0x10_0000, b"code", 3), Piece(0x2_0000, b"GDT")
+    placement = Placement(pieces, 0x2_0000, 0x10_0000, eax=1, ebx=2, esi=3, command_line="x")
+    loader.attach(slot, placement, lambda _address, _data: None, lambda _state: None)
+    return Surroundings(slot)
+
+
 def plug_in_users_card(slot: Slot) -> Surroundings:
     """A card of a user's."""
     around = Surroundings(slot)
@@ -497,6 +510,7 @@ CARDS: Mapping[str, Callable[[Slot], Surroundings]] = {
     "ps2_mouse": plug_in_ps2_mouse,
     "typist": plug_in_typist,
     "reset_control": plug_in_reset_control,
+    "loader": plug_in_loader,
     "debugcon": plug_in_debugcon,
     "debug_exit": plug_in_debug_exit,
     "timebase": plug_in_timebase,

@@ -32,7 +32,7 @@ def build(parts: tuple[Part, ...], rom: bytes = b"") -> board.Board:
     options = Options(Model.PENTIUM3, MIB, 0, parts=parts)
     outside = Outside(lambda _: None, lambda _: None, lambda _: None, lambda: None)
     rom = rom or bytes(4096 - 16) + SPIN.ljust(16, b"\0")
-    made = board.isapc(options, outside, rom, {}, choose(EngineChoice.AUTO).make, Clock())
+    made = board.isapc(options, outside, rom, {}, None, choose(EngineChoice.AUTO).make, Clock())
     made.reset()
     return made
 

@@ -466,6 +466,11 @@ class TestHelp:
             "-cpu MODEL",
             "-m SIZE",
             "-bios FILE",
+            "-kernel FILE",
+            "-initrd FILE",
+            "-append TEXT",
+            "--load FILE@ADDRESS",
+            "--entry ADDRESS",
             "-boot ORDER",
             "--rtc-base TIME",
             "-incoming FILE",
@@ -488,12 +493,26 @@ class TestHelp:
         """No option in them has been renamed."""
         examples = re.findall(r"^  emu (.*?)(?:  +|$)", self.text(capsys, "run"), re.MULTILINE)
 
-        assert len(examples) == 6
+        assert len(examples) == 7
         for example in examples:
             assert command_line.parse(shlex.split(example)).command == "run"
 
     @pytest.mark.parametrize(
-        "option", ["M", "machine", "cpu", "m", "bios", "boot", "incoming", "serial", "debugcon"]
+        "option",
+        [
+            "M",
+            "machine",
+            "cpu",
+            "m",
+            "bios",
+            "kernel",
+            "initrd",
+            "append",
+            "boot",
+            "incoming",
+            "serial",
+            "debugcon",
+        ],
     )
     def test_one_dash_or_two(self, option: str) -> None:
         """As QEMU takes them; and with a space or an equals sign."""

@@ -33,6 +33,8 @@ LAYERS = [
     },
     # State and its declaration; what a save is written to; the host's side of a line
     {"emu.savevm.vmstate", "emu.savevm.files", "emu.host", "emu.until"},
+    # what a kernel finds when it is entered
+    {"emu.kernels"},
     # the frame of a save
     {"emu.savevm.description"},
     {"emu.savevm.sections"},
@@ -79,6 +81,12 @@ INSIDE = {
         {"emu.cpu.reference", "emu.cpu.native", "emu.cpu.processor"},
         {"emu.cpu.choose"},
     ],
+    "emu.kernels": [
+        {"emu.kernels.placement"},
+        {"emu.kernels.elf32", "emu.kernels.linux", "emu.kernels.flat"},
+        {"emu.kernels.multiboot"},
+        {"emu.kernels.files"},
+    ],
     "emu.hw": [],  # no card knows another; each is a layer of its own
     "emu.tools": [
         {
@@ -99,6 +107,7 @@ FOR_CARDS = {
     "emu.errors",
     "emu.irq",
     "emu.isa",
+    "emu.kernels.placement",
     "emu.keys",
     "emu.ports",
     "emu.ps2",

@@ -20,6 +20,7 @@ from emu.hw import (
     i8042,
     i8254,
     i8259,
+    loader,
     mc146818,
     ns16550a,
     port61,
@@ -54,6 +55,7 @@ SCHEMAS = schemas_of(
         fw_cfg.SAVED,
         fw_cfg.SAVED_CONTENTS,
         reset_control.SAVED,
+        loader.SAVED,
         inputs.SAVED,
     ]
 )

@@ -1,0 +1,1 @@
+"""Kernels that are put in memory and entered, with no firmware to load them: see `placement`."""

@@ -1,0 +1,3 @@
+; The Multiboot kernel of multiboot.inc as an ELF file.
+
+%include "kernels/multiboot.inc"
