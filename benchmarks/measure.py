@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-import attrs
+from emu import attrs
 
 READ_BYTES = 4096
 DEADLINE_S = 600.0

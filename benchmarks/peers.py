@@ -15,9 +15,8 @@ import subprocess
 import sys
 from typing import Protocol
 
-import attrs
-
 from benchmarks.rows import Boot, Console
+from emu import attrs
 
 MEMORY_MIB = 16
 QEMU = "qemu-system-i386"

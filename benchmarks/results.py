@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import attrs
+from emu import attrs
 
 
 class UnreadableResults(Exception):  # noqa: N818 - what a file is, not what went wrong

@@ -14,7 +14,7 @@ import subprocess
 from pathlib import Path
 from typing import Protocol
 
-import attrs
+from emu import attrs
 
 ROOT = Path(__file__).resolve().parent.parent
 ROMS = ROOT / "benchmarks" / "roms"

@@ -38,9 +38,7 @@ import enum
 import functools
 from collections.abc import Callable
 
-import attrs
-
-from emu import timebase
+from emu import attrs, timebase
 from emu.clock import Clock, Costs
 from emu.cpu import state as cpu_state
 from emu.cpu.bits import CR0_ET, CR0_PE

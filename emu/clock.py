@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
+from emu import attrs
 
 NS_PER_S = 1_000_000_000
 TSC_HZ = 1_000_000_000  # the time stamp counter counts virtual nanoseconds, one for one

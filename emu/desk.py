@@ -14,9 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 
-import attrs
-
-from emu import keys
+from emu import attrs, keys
 from emu.errors import ConfigError, HostError
 from emu.inputs import Source
 

@@ -27,8 +27,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
-
+from emu import attrs
 from emu.clock import NEVER
 from emu.errors import HostError, StreamError
 from emu.isa import Slot

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
+from emu import attrs
 
 
 def unconnected(high: bool) -> None:  # noqa: FBT001 - a level is all that a pin receives

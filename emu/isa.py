@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import attrs
-
+from emu import attrs
 from emu.clock import Alarm, Clock
 from emu.errors import ConfigError
 from emu.irq import Line

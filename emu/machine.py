@@ -20,9 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO, Protocol, Self
 
-import attrs
-
-from emu import desk, images, inputs, nameplate, qemu
+from emu import attrs, desk, images, inputs, nameplate, qemu
 from emu.board import BOARDS, Board, Options, Outside, Part
 from emu.clock import NEVER, NS_PER_S, Clock
 from emu.cpu import state as cpu_state

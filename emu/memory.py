@@ -20,8 +20,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-import attrs
-
+from emu import attrs
 from emu.errors import ConfigError
 
 PAGE_BYTES = 4096

@@ -7,8 +7,7 @@ board that has grown since nor other costs make a save of today another machine.
 
 from __future__ import annotations
 
-import attrs
-
+from emu import attrs
 from emu.board import BOARDS, Options, Part
 from emu.clock import Costs
 from emu.cpu.models import Model

@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-import attrs
-
+from emu import attrs
 from emu.errors import ConfigError
 
 ReadHandler = Callable[[int], int]

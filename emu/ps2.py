@@ -24,8 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-import attrs
-
+from emu import attrs
 from emu.clock import NEVER, Alarm, Clock
 from emu.savevm.vmstate import UnfitError, blob, flag, instant, reg
 

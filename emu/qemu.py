@@ -37,8 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import attrs
-
+from emu import attrs
 from emu.board import Board
 from emu.cpu.models import Model
 from emu.errors import ExportError, StreamError

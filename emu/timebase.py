@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import attrs
-
+from emu import attrs
 from emu.clock import Clock
 from emu.isa import Slot
 from emu.savevm.vmstate import Constant, Saved, Section, Values, i64, now

@@ -15,8 +15,7 @@ import os
 import re
 from collections.abc import Sequence
 
-import attrs
-
+from emu import attrs
 from emu.clock import NEVER
 from emu.errors import ConfigError
 

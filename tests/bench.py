@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-import attrs
-
+from emu import attrs
 from emu.isa import Slot
 
 C = TypeVar("C")

@@ -16,9 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import attrs
-
-from emu import inputs, nameplate, timebase
+from emu import attrs, inputs, nameplate, timebase
 from emu.board import Options
 from emu.cpu.models import Model
 from emu.hw import (

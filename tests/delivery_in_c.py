@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import ctypes
 
-import attrs
-
+from emu import attrs
 from emu.cpu import preload
 from emu.cpu.delivery import Event, Kind
 from emu.cpu.layout import Registers
@@ -21,8 +20,8 @@ from emu.memory import Memory
 class Answer:
     """All registers and all RAM, after a delivery."""
 
-    registers: bytes = attrs.field(repr=False)
-    ram: bytes = attrs.field(repr=False)
+    registers: bytes
+    ram: bytes
 
     @classmethod
     def of(cls, registers: Registers, memory: Memory) -> Answer:

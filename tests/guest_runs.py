@@ -11,9 +11,8 @@ import io
 import random
 from collections.abc import Sequence
 
-import attrs
-
 import emu
+from emu import attrs
 from emu.host.ends import Memory as MemoryEnd
 from emu.inputs import Input, Source
 from emu.machine import Machine

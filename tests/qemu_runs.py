@@ -20,9 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-import attrs
-
-from emu import images, qemu
+from emu import attrs, images, qemu
 from emu.machine import Machine
 
 PROGRAM = "qemu-system-i386"

@@ -22,9 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
+from emu import attrs
 from emu.clock import Clock, Costs
 from emu.cpu import native, reference
 from emu.cpu.engine import Calls, EngineFactory

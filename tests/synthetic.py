@@ -18,8 +18,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
-
+from emu import attrs
 from emu.clock import NEVER
 from emu.memory import PAGE_BYTES, Ram
 from emu.savevm import description

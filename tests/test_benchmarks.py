@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import attrs
 import pytest
 from programs import require
 
@@ -22,6 +21,7 @@ from benchmarks.measure import End
 from benchmarks.peers import Ours, Qemu
 from benchmarks.results import Measured, Results, Sample, UnreadableResults
 from benchmarks.rows import OWN_ROMS, ROMS, ROWS, Boot, CannotRun, Console, Firmware, OwnRom
+from emu import attrs
 from emu.cpu import native
 from emu.host.ends import Memory
 from emu.machine import Machine

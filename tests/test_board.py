@@ -6,12 +6,11 @@ import io
 import random
 import re
 
-import attrs
 import pytest
 from guest_runs import ECHO, SCRIPTS, Running, Script
 
 import emu
-from emu import Machine, board
+from emu import Machine, attrs, board
 from emu.board import ISAPC_PARTS, Options, Outside, Part
 from emu.clock import Clock
 from emu.cpu.choose import choose

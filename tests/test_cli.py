@@ -11,13 +11,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import attrs
 import processes
 import pytest
 from processes import PATIENCE_S, read_until
 
 import emu
 from emu import arguments as command_line
+from emu import attrs
 from emu.cli import main
 from emu.cpu import native
 from emu.errors import ConfigError

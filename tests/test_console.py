@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
 import processes
 import pytest
 from processes import PATIENCE_S, read_until
 
 import emu
+from emu import attrs
 from emu.host.ends import Memory
 from emu.host.terminal import HELP, Terminal
 from emu.machine import Machine

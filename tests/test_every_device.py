@@ -11,10 +11,10 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-import attrs
 import pytest
 from cards import CARDS, SAVED_CARDS, Dice, Rig
 
+from emu import attrs
 from emu.clock import NEVER
 from emu.errors import StreamError
 from emu.isa import Slot

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
 
+from emu import attrs
 from emu.tools.pacing import AHEAD_NS, BEHIND_NS, Pacer
 
 MS = 1_000_000

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 import emu
+from emu import attrs
 from emu.clock import NEVER
 from emu.cpu import native
 from emu.errors import EmuError, HostError, StreamError

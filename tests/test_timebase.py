@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
-import attrs
 import pytest
 
 from bench import Bench
-from emu import timebase
+from emu import attrs, timebase
 from emu.clock import NEVER, NS_PER_S
 from emu.errors import StreamError
 from emu.isa import Slot

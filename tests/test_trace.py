@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import attrs
 import pytest
 
 import emu
+from emu import attrs
 from emu.errors import ConfigError
 from emu.host.ends import Memory
 from emu.inputs import Input, Source

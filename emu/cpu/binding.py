@@ -13,11 +13,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import attrs
 import unicorn
 from unicorn import unicorn_const, x86_const
 from unicorn.unicorn_py3 import unicorn as python_binding
 
+from emu import attrs
 from emu.cpu import layout
 from emu.cpu.models import Model
 from emu.memory import Memory

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import attrs
-
+from emu import attrs
 from emu.cpu import native, reference
 from emu.cpu.engine import EngineChoice, EngineFactory
 from emu.errors import ConfigError

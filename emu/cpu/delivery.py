@@ -38,8 +38,7 @@ from __future__ import annotations
 import enum
 import struct
 
-import attrs
-
+from emu import attrs
 from emu.cpu.bits import (
     CR0_PE,
     EFLAGS_AC,

@@ -12,8 +12,9 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-import attrs
 from unicorn import x86_const
+
+from emu import attrs
 
 # Leaf 1, EDX.
 FPU = 1 << 0

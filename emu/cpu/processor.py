@@ -23,8 +23,7 @@ import enum
 from collections.abc import Callable
 from typing import Protocol
 
-import attrs
-
+from emu import attrs
 from emu.clock import NEVER, Clock
 from emu.cpu import ctrl_c, delivery, errand, exchange, layout, models, segments
 from emu.cpu.bits import CR0_NE, DR7_ENABLED, EFLAGS_IF, EFLAGS_RF, EFLAGS_VM

@@ -19,8 +19,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
-
+from emu import attrs
 from emu.cpu import layout
 from emu.cpu.bits import (
     CR0_EM,

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from operator import index
 from typing import Any, Protocol
 
-import attrs
 import unicorn
 from unicorn import unicorn_const, x86_const
 
+from emu import attrs
 from emu.cpu import binding
 from emu.cpu.binding import (
     Hooks,

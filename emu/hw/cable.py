@@ -22,8 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import attrs
-
+from emu import attrs
 from emu.clock import NEVER, Alarm, Clock
 from emu.irq import Line
 from emu.isa import Slot

@@ -18,8 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
-
+from emu import attrs
 from emu.isa import Slot
 from emu.ports import SIZES
 

@@ -17,8 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
-
+from emu import attrs
 from emu.isa import Slot
 
 PORTS = (0x402, 0xE9)  # SeaBIOS's, Bochs's

@@ -25,8 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
-
+from emu import attrs
 from emu.irq import Line
 from emu.isa import Slot
 from emu.savevm.vmstate import Saved, flag, whole

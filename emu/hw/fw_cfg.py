@@ -43,8 +43,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 
-import attrs
-
+from emu import attrs
 from emu.errors import ConfigError
 from emu.isa import Slot
 from emu.savevm import vmstate

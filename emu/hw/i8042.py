@@ -71,8 +71,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 
-import attrs
-
+from emu import attrs
 from emu.irq import Line
 from emu.isa import Slot
 from emu.savevm.vmstate import Saved, UnfitError, Values, flag, reg, whole

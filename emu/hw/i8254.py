@@ -81,8 +81,7 @@ import enum
 import functools
 from collections.abc import Mapping, Sequence
 
-import attrs
-
+from emu import attrs
 from emu.clock import NEVER, NS_PER_S, Alarm, Clock
 from emu.irq import Line
 from emu.isa import Slot

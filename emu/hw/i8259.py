@@ -60,8 +60,7 @@ import enum
 import functools
 from collections.abc import Callable, Mapping
 
-import attrs
-
+from emu import attrs
 from emu.irq import Line
 from emu.isa import Slot
 from emu.ports import OPEN_BUS
@@ -157,7 +156,7 @@ SLAVE = Wiring(
 
 # A store is not checked: each is a byte from the bus or bits of one, and interrupts go at the
 # speed of stores.  A State that is made, at a load above all, is.
-@attrs.define(on_setattr=attrs.setters.NO_OP)
+@attrs.define(check_stores=False)
 class State:
     """What a saved machine must remember about one 8259A."""
 

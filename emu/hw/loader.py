@@ -24,8 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
-
+from emu import attrs
 from emu.isa import Slot
 from emu.kernels.placement import Placement
 from emu.savevm.vmstate import Saved, blob, queue, reg, text, whole

@@ -61,8 +61,7 @@ import datetime as dt
 import enum
 from collections.abc import Mapping
 
-import attrs
-
+from emu import attrs
 from emu.clock import NEVER, NS_PER_S, Alarm, Clock
 from emu.errors import ConfigError
 from emu.irq import Line

@@ -55,8 +55,7 @@ import enum
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import attrs
-
+from emu import attrs
 from emu.clock import NEVER, NS_PER_S, Alarm, Clock
 from emu.irq import Line
 from emu.isa import Slot
@@ -177,7 +176,7 @@ class Interrupt(enum.IntEnum):
 
 # A store is not checked: each is a byte from the bus, bits of one, or an instant, and a character
 # takes a dozen of them.  A State that is made, at a load above all, is.
-@attrs.define(on_setattr=attrs.setters.NO_OP)
+@attrs.define(check_stores=False)
 class State:
     """What a saved machine must remember about one NS16550A."""
 

@@ -60,9 +60,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 
-import attrs
-
-from emu import ps2
+from emu import attrs, ps2
 from emu.clock import NEVER, NS_PER_S, Alarm, Clock
 from emu.irq import Line
 from emu.isa import Slot

@@ -23,8 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
-
+from emu import attrs
 from emu.isa import Slot
 from emu.savevm.vmstate import Saved, reg, whole
 

@@ -20,8 +20,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-import attrs
-
+from emu import attrs
 from emu.errors import ConfigError
 from emu.kernels.placement import Piece
 

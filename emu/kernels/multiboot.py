@@ -33,8 +33,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-import attrs
-
+from emu import attrs
 from emu.errors import ConfigError
 from emu.kernels import elf32
 from emu.kernels.placement import GDT, LOW_END, LOW_FIRST, Piece, Placement, Room, memory_map

@@ -23,8 +23,7 @@ import enum
 import struct
 from collections.abc import Sequence
 
-import attrs
-
+from emu import attrs
 from emu.errors import ConfigError
 from emu.memory import MIB, PAGE_BYTES
 

@@ -21,8 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, TypeVar
 
-import attrs
-
+from emu import attrs
 from emu.memory import PAGE_BYTES
 from emu.savevm.contents import Chip, Contents, Schemas, Unknown, read_contents, seekable
 from emu.savevm.description import name_of
@@ -40,7 +39,7 @@ class Leaf:
     """A value that has no parts, and the field that it is in or an element of."""
 
     value: Any
-    declared: attrs.Attribute[Any] | None = attrs.field(default=None, eq=False)
+    declared: attrs.Attribute | None = attrs.field(default=None, eq=False)
 
 
 @attrs.frozen
@@ -51,7 +50,7 @@ class FieldDifference:
     field: str
     a: Any
     b: Any
-    declared: attrs.Attribute[Any] | None = None  # None: nobody has declared it
+    declared: attrs.Attribute | None = None  # None: nobody has declared it
 
 
 @attrs.frozen
@@ -185,7 +184,7 @@ def _sizes(contents: Contents) -> dict[str, Leaves]:
 
 
 def _leaves(
-    name: str, value: Any, declared: attrs.Attribute[Any] | None = None
+    name: str, value: Any, declared: attrs.Attribute | None = None
 ) -> Iterator[tuple[str, Leaf]]:
     """All that is in *value*: States, mappings and lists are taken apart."""
     if attrs.has(type(value)):

@@ -19,8 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-import attrs
-
+from emu import attrs
 from emu.errors import HostError, StreamError
 from emu.memory import PAGE_BYTES, ZERO_PAGE, page_hash
 from emu.savevm import description

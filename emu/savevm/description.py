@@ -21,8 +21,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import attrs
-
+from emu import attrs
 from emu.errors import StreamError
 from emu.savevm.stream import Stream, to_bytes
 from emu.savevm.vmstate import Constant, Field, Section

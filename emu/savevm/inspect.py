@@ -11,8 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
-import attrs
-
+from emu import attrs
 from emu.clock import NEVER
 from emu.savevm import description
 from emu.savevm.contents import Block, Contents, Schemas, read_contents, seekable

@@ -18,8 +18,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-import attrs
-
+from emu import attrs
 from emu.errors import ConfigError, ExportError
 from emu.savevm import description
 from emu.savevm.description import Key, name_of

@@ -30,8 +30,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Protocol
 
-import attrs
-
+from emu import attrs
 from emu.errors import StreamError
 from emu.memory import PAGE_BYTES, RAM_MOST, ZERO_PAGE, Block, Ram, page_hash
 from emu.savevm.description import name_of

@@ -22,8 +22,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, Protocol
 
-import attrs
-
+from emu import attrs
 from emu.errors import ConfigError, EmuError, StreamError
 from emu.savevm.description import Key, name_of
 from emu.savevm.sections import Dialect, Foreign

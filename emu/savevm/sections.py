@@ -25,8 +25,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import attrs
-
+from emu import attrs
 from emu.errors import StreamError
 from emu.memory import Block
 from emu.savevm import description

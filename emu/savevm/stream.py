@@ -16,8 +16,7 @@ import zlib
 from collections.abc import Callable
 from typing import BinaryIO
 
-import attrs
-
+from emu import attrs
 from emu.errors import HostError, StreamError
 
 BUFFER_BYTES = 32_768  # IO_BUF_SIZE of 2008

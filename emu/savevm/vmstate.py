@@ -35,8 +35,7 @@ import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-import attrs
-
+from emu import attrs
 from emu.clock import NEVER, NS_PER_S
 from emu.errors import StreamError
 from emu.savevm.stream import Stream, to_bytes
@@ -307,9 +306,10 @@ class Constant:
     name: str
     data: bytes
     since: int = 1
-    codec: Codec = attrs.field(
-        init=False, default=attrs.Factory(lambda self: Buffer(len(self.data)), takes_self=True)
-    )
+
+    @property
+    def codec(self) -> Codec:
+        return Buffer(len(self.data))
 
     def put(self, f: Stream, values: Mapping[str, Any]) -> None:  # noqa: ARG002
         f.put_buffer(self.data)
@@ -378,7 +378,7 @@ def _bytes_for(bits: int) -> int:
 def reg(*, bits: int, reset: int = 0, doc: str, since: int = 1) -> Any:
     """An unsigned register, *bits* wide, *reset* at power-on."""
 
-    def fits(_: object, field: attrs.Attribute[int], value: int) -> None:
+    def fits(_: object, field: attrs.Attribute, value: int) -> None:
         if not 0 <= value < 1 << bits:
             raise UnfitError(field.name, f" = {value:#x} does not fit in {bits} bits")
 
@@ -389,7 +389,7 @@ def signed(*, bits: int, reset: int = 0, doc: str, since: int = 1, **metadata: A
     """A signed number, *bits* wide."""
     most = (1 << bits - 1) - 1
 
-    def fits(_: object, field: attrs.Attribute[int], value: int) -> None:
+    def fits(_: object, field: attrs.Attribute, value: int) -> None:
         if not -most - 1 <= value <= most:
             raise UnfitError(field.name, f" = {value} does not fit in {bits} bits, signed")
 
@@ -402,7 +402,7 @@ def instant(*, within_ns: int = A_YEAR_NS, doc: str, since: int = 1) -> Any:
     A save in which it is more than *within_ns* after the clock is refused (`check_instants`).
     """
 
-    def fits(_: object, field: attrs.Attribute[int], value: int) -> None:
+    def fits(_: object, field: attrs.Attribute, value: int) -> None:
         if not 0 <= value <= NEVER:
             raise UnfitError(field.name, f" = {value} is not an instant")
 
@@ -420,7 +420,7 @@ def past(*, doc: str, since: int = 1) -> Any:
 def now(*, doc: str) -> Any:
     """The clock, in virtual nanoseconds: what the instants of the same save are compared with."""
 
-    def fits(_: object, field: attrs.Attribute[int], value: int) -> None:
+    def fits(_: object, field: attrs.Attribute, value: int) -> None:
         if not 0 <= value < 1 << NOW_BITS:
             raise UnfitError(field.name, f" = {value} is not a time")
 
@@ -430,7 +430,7 @@ def now(*, doc: str) -> Any:
 def flag(*, reset: bool = False, doc: str, since: int = 1) -> Any:
     """True or false."""
 
-    def fits(_: object, field: attrs.Attribute[bool], value: object) -> None:
+    def fits(_: object, field: attrs.Attribute, value: object) -> None:
         if not isinstance(value, bool):
             raise UnfitError(field.name, f" = {value!r} is not a bool")
 
@@ -440,7 +440,7 @@ def flag(*, reset: bool = False, doc: str, since: int = 1) -> Any:
 def choice(members: type[enum.Enum], *, reset: enum.Enum, doc: str, since: int = 1) -> Any:
     """A member of an enumeration whose values are bytes."""
 
-    def fits(_: object, field: attrs.Attribute[enum.Enum], value: object) -> None:
+    def fits(_: object, field: attrs.Attribute, value: object) -> None:
         if not isinstance(value, members):
             raise UnfitError(field.name, f" = {value!r} is no {members.__name__}")
 
@@ -450,7 +450,7 @@ def choice(members: type[enum.Enum], *, reset: enum.Enum, doc: str, since: int =
 def blob(*, most: int, doc: str, since: int = 1) -> Any:
     """Up to *most* bytes."""
 
-    def fits(_: object, field: attrs.Attribute[bytes], value: bytes) -> None:
+    def fits(_: object, field: attrs.Attribute, value: bytes) -> None:
         if len(value) > most:
             raise UnfitError(field.name, f" has {len(value)} bytes, {most} at most")
 
@@ -460,7 +460,7 @@ def blob(*, most: int, doc: str, since: int = 1) -> Any:
 def text(*, most: int, doc: str, since: int = 1) -> Any:
     """A string whose UTF-8 form has up to *most* bytes."""
 
-    def fits(_: object, field: attrs.Attribute[str], value: str) -> None:
+    def fits(_: object, field: attrs.Attribute, value: str) -> None:
         if len(value.encode()) > most:
             raise UnfitError(field.name, f" is longer than {most} bytes")
 
@@ -478,7 +478,7 @@ def array(
     initial = list(reset) if reset is not None else [0] * count
     most = (1 << bits) - 1
 
-    def fits(_: object, field: attrs.Attribute[list[int]], value: Sequence[int]) -> None:
+    def fits(_: object, field: attrs.Attribute, value: Sequence[int]) -> None:
         if len(value) != count:
             raise UnfitError(field.name, f" has {len(value)} elements, not {count}")
         for index, each in enumerate(value):
@@ -501,7 +501,7 @@ def record(
 def records(state: type[S], count: int, *, doc: str, since: int = 1) -> Any:
     """*count* States of one kind, in a list."""
 
-    def fits(_: object, field: attrs.Attribute[list[S]], value: Sequence[S]) -> None:
+    def fits(_: object, field: attrs.Attribute, value: Sequence[S]) -> None:
         if len(value) != count:
             raise UnfitError(field.name, f" has {len(value)} elements, not {count}")
 
@@ -514,7 +514,7 @@ def records(state: type[S], count: int, *, doc: str, since: int = 1) -> Any:
 def queue(state: type[S], *, most: int, doc: str, since: int = 1) -> Any:
     """A list of up to *most* States of one kind."""
 
-    def fits(_: object, field: attrs.Attribute[list[S]], value: Sequence[S]) -> None:
+    def fits(_: object, field: attrs.Attribute, value: Sequence[S]) -> None:
         if len(value) > most:
             raise UnfitError(field.name, f" has {len(value)} elements, {most} at most")
 
@@ -713,7 +713,7 @@ def check_instants(states: Iterable[tuple[str, Any]]) -> None:
             )
 
 
-def _walk(outer: str, state: Any) -> Iterator[tuple[str, attrs.Attribute[Any], Any]]:
+def _walk(outer: str, state: Any) -> Iterator[tuple[str, attrs.Attribute, Any]]:
     """Every field in *state* and in the States in it: its name, its declaration, its value."""
     for field in attrs.fields(type(state)):
         name, value = f"{outer}{field.name}", getattr(state, field.name)

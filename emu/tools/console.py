@@ -15,8 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-import attrs
-
+from emu import attrs
 from emu.errors import EmuError
 from emu.host.terminal import HELP, Command, Terminal
 from emu.machine import Machine

@@ -19,8 +19,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import attrs
-
+from emu import attrs
 from emu.clock import NEVER
 from emu.savevm.compare import Comparison, FieldDifference, PageDifference
 from emu.savevm.inspect import as_json, plain, shown
@@ -89,12 +88,12 @@ def _field_line(each: FieldDifference) -> str:
     return line
 
 
-def is_time(declared: attrs.Attribute[Any] | None) -> bool:
+def is_time(declared: attrs.Attribute | None) -> bool:
     """Tell whether the field holds nanoseconds."""
     return declared is not None and f"_{declared.name}".endswith("_ns")
 
 
-def _value(declared: attrs.Attribute[Any] | None, value: Any) -> str:
+def _value(declared: attrs.Attribute | None, value: Any) -> str:
     match value:
         case None:
             return "nothing"
@@ -106,7 +105,7 @@ def _value(declared: attrs.Attribute[Any] | None, value: Any) -> str:
             return shown(as_json(value))
 
 
-def _number(declared: attrs.Attribute[Any], value: int) -> str:
+def _number(declared: attrs.Attribute, value: int) -> str:
     if is_time(declared):
         if value == NEVER:
             return "never"
@@ -117,7 +116,7 @@ def _number(declared: attrs.Attribute[Any], value: int) -> str:
     return f"{value:#0{2 + _digits(declared)}x}"
 
 
-def _digits(declared: attrs.Attribute[Any]) -> int:
+def _digits(declared: attrs.Attribute) -> int:
     """How many hexadecimal digits a register has."""
     most = declared.metadata["most"]  # a list has it for each element
     return (int(most[0] if isinstance(most, list) else most).bit_length() + 3) // 4

@@ -13,8 +13,7 @@ import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
-import attrs
-
+from emu import attrs
 from emu.cpu import state as cpu_state
 from emu.cpu.bits import CR0_PE, EFLAGS_VM
 from emu.cpu.exchange import write_registers

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
-
+from emu import attrs
 from emu.savevm.vmstate import Array, Codec, Constant, Field, Saved, Section, Several, Struct
 from emu.tools.saves import SCHEMAS
 

@@ -10,8 +10,7 @@ import enum
 import time
 from collections.abc import Callable
 
-import attrs
-
+from emu import attrs
 from emu.clock import NS_PER_S
 
 AHEAD_NS = 5_000_000  # so far it may run ahead: shorter sleeps cost more than they give

@@ -5,9 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-import attrs
-
-from emu import until
+from emu import attrs, until
 from emu.errors import StreamError
 from emu.hw.debug_exit import exit_code
 from emu.inputs import Recorder, read_recording

@@ -12,8 +12,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 
-import attrs
-
+from emu import attrs
 from emu.cpu.delivery import Event
 from emu.cpu.processor import PortAccess
 from emu.errors import ConfigError

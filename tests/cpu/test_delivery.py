@@ -16,10 +16,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-import attrs
 import delivery_in_c
 import pytest
 
+from emu import attrs
 from emu.cpu.delivery import Delivered, Event, Kind, Shutdown, deliver, read_code_byte
 from emu.cpu.layout import CS, DS, ES, ESP, FS, GS, SS, Registers
 from emu.memory import Memory, Ram

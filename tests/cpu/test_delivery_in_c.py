@@ -14,12 +14,12 @@ import random
 import struct
 from collections import Counter
 
-import attrs
 import delivery_in_c
 import pytest
 from rig import CODE_0, DATA, IDT, STACK, Rig, needs_native, paging, real_mode
 from rig import protected_mode as flat
 
+from emu import attrs
 from emu.cpu import native
 from emu.cpu.delivery import Event, Kind, Shutdown, deliver
 from emu.cpu.layout import CS, ESP, SS, Registers

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import attrs
 import pytest
 from rig import (
     CODE,
@@ -25,6 +24,7 @@ from rig import (
     real_mode,
 )
 
+from emu import attrs
 from emu.cpu.bits import CR0_TS, CR4_OSFXSR
 from emu.cpu.layout import HF_CPL, HF_INHIBIT_IRQ, HF_TS
 from emu.cpu.models import Model

@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-import attrs
 import pytest
 from rig import (
     CODE,
@@ -25,6 +24,7 @@ from rig import (
     real_mode,
 )
 
+from emu import attrs
 from emu.cpu import corrections
 from emu.cpu.processor import Pause
 from emu.cpu.state import X87, State, Xmm

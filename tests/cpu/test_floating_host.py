@@ -14,10 +14,10 @@ import random
 import struct
 from collections.abc import Iterator
 
-import attrs
 import pytest
 from rig import ENGINES, Rig, protected_mode
 
+from emu import attrs
 from emu.cpu import corrections
 from emu.cpu.models import Model
 from emu.cpu.processor import Pause

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import attrs
 import pytest
 from rig import ENGINES, Rig, needs_native, python
 
+from emu import attrs
 from emu.cpu import binding, choose, errand, layout, native, preload
 from emu.cpu.engine import EngineChoice
 from emu.cpu.layout import Registers

@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-import attrs
 import pytest
 
+from emu import attrs
 from emu.cpu.bits import CR0_PG, CR0_WP, CR4_PAE, CR4_PSE, EFER_NXE
 from emu.cpu.layout import Registers
 from emu.cpu.paging import (

@@ -7,10 +7,10 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 import pytest
 from rig import CODE, ENGINES, Rig, protected_mode, real_mode
 
+from emu import attrs
 from emu.cpu import state as cpu_state
 from emu.cpu.exchange import read_registers, write_registers
 from emu.cpu.layout import MSRS, Registers

@@ -7,7 +7,6 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
 import pytest
 from rig import (
     CODE,
@@ -24,6 +23,7 @@ from rig import (
 )
 
 import emu
+from emu import attrs
 from emu.cpu import binding, corrections, native
 from emu.cpu.processor import Pause
 from emu.cpu.state import State

@@ -12,9 +12,10 @@ import sys
 import sysconfig
 from pathlib import Path
 
-import attrs
 import pytest
 from rig import needs_native
+
+from emu import attrs
 
 ROOT = Path(__file__).parents[2]
 CPU = Path("emu", "cpu")

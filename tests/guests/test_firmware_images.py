@@ -19,9 +19,10 @@ import time
 from pathlib import Path
 from typing import Self
 
-import attrs
 import pytest
 from programs import require
+
+from emu import attrs
 
 GOLDEN = Path(__file__).parent / "golden"
 FIRMWARE = Path(__file__).parents[2] / "firmware"

@@ -16,11 +16,11 @@ import re
 import subprocess
 from pathlib import Path
 
-import attrs
 import pytest
 from programs import require
 
 import emu
+from emu import attrs
 from emu.cpu import native
 from emu.host.ends import Memory
 from emu.machine import Machine

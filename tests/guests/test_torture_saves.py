@@ -14,10 +14,10 @@ import io
 import random
 from pathlib import Path
 
-import attrs
 import pytest
 
 import emu
+from emu import attrs
 from emu.cpu import native
 from emu.cpu.state import COMMON, CPU, REST, SAVED, State
 from emu.host.ends import Memory

@@ -14,10 +14,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
 import pytest
 
 import emu
+from emu import attrs
 from emu.errors import HostError
 from emu.host import terminal
 from emu.host.descriptors import poll

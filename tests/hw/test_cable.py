@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
 import pytest
 
 from bench import Bench
+from emu import attrs
 from emu.clock import NEVER
 from emu.errors import StreamError
 from emu.hw import cable, ns16550a

@@ -10,10 +10,10 @@ import random
 import struct
 from collections.abc import Mapping
 
-import attrs
 import pytest
 
 from bench import Bench
+from emu import attrs
 from emu.errors import ConfigError, StreamError
 from emu.hw import fw_cfg
 from emu.hw.fw_cfg import (

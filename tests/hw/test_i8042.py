@@ -9,10 +9,10 @@ Controller"; "AT" is the PC/AT Technical Reference, "Keyboard Controller".
 
 from __future__ import annotations
 
-import attrs
 import pytest
 
 from bench import Bench
+from emu import attrs
 from emu.errors import StreamError
 from emu.hw import i8042
 from emu.hw.i8042 import (

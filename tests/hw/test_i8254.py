@@ -14,10 +14,10 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 
-import attrs
 import pytest
 
 from bench import Bench
+from emu import attrs
 from emu.clock import NEVER
 from emu.errors import StreamError
 from emu.hw import i8254

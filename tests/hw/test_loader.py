@@ -5,9 +5,9 @@ What kernels are given is the subject of tests/kernels; here it is that they are
 
 from __future__ import annotations
 
-import attrs
 import pytest
 
+from emu import attrs
 from emu.hw import loader
 from emu.hw.loader import ZEROS, State
 from emu.isa import Slot

@@ -11,10 +11,10 @@ import math
 import random
 from collections.abc import Callable
 
-import attrs
 import pytest
 
 from bench import Bench
+from emu import attrs
 from emu.clock import NEVER
 from emu.errors import StreamError
 from emu.hw import ns16550a

@@ -5,10 +5,10 @@ The card is driven only by its port and RESET, and watched at A20 and at the res
 
 from __future__ import annotations
 
-import attrs
 import pytest
 
 from bench import Bench
+from emu import attrs
 from emu.errors import StreamError
 from emu.hw import port92
 from emu.hw.port92 import GATE_A20, HOT_RESET, PORT, Port92

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import attrs
 import pytest
 
 from bench import Bench
+from emu import attrs
 from emu.errors import ConfigError, StreamError
 from emu.hw import ps2_keyboard
 from emu.hw.ps2_keyboard import BAT_NS, BUFFER_BYTES, PS2Keyboard

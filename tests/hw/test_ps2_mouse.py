@@ -7,10 +7,10 @@ it, and watched at what arrives, and when.  § is IBM PS/2 Hardware Interface Te
 
 from __future__ import annotations
 
-import attrs
 import pytest
 
 from bench import Bench
+from emu import attrs
 from emu.errors import StreamError
 from emu.hw import ps2_mouse
 from emu.hw.ps2_mouse import BAT_NS, FIFTH, FOURTH, LEFT, MIDDLE, RIGHT, PS2Mouse

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
 
 from bench import Bench
+from emu import attrs
 from emu.hw import reset_control
 from emu.hw.reset_control import FULL_RST, PORT, RCPU, SRST, ResetControl
 from emu.isa import Slot

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import attrs
 import pytest
 
 from bench import Bench
+from emu import attrs
 from emu.errors import StreamError
 from emu.hw import i8042, ps2_keyboard, ps2_mouse, typist
 from emu.hw.i8042 import STATUS_OBF

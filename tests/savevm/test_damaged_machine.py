@@ -16,12 +16,11 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
 import pytest
 from guest_runs import ECHO, PRIMES, Running, Script
 from synthetic import Piece, put_together, take_apart
 
-from emu import Machine, StreamError, cli
+from emu import Machine, StreamError, attrs, cli
 from emu.memory import MIB
 from emu.savevm import description
 from emu.savevm.sections import Kind

@@ -9,7 +9,6 @@ import struct
 import threading
 from collections.abc import Callable
 
-import attrs
 import pytest
 from synthetic import (
     FOREIGN,
@@ -21,6 +20,7 @@ from synthetic import (
     take_apart,
 )
 
+from emu import attrs
 from emu.errors import StreamError
 from emu.memory import PAGE_BYTES, Ram
 from emu.savevm.digest import digest_of, digest_of_save

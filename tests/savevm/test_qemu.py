@@ -23,13 +23,12 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
 import pytest
 from programs import require
 from qemu_runs import PROGRAM, Qemu
 
 import emu
-from emu import images, qemu
+from emu import attrs, images, qemu
 from emu.cpu.models import Model
 from emu.errors import ExportError, StreamError
 from emu.host.ends import Memory as MemoryEnd

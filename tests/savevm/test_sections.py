@@ -9,7 +9,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import attrs
 import pytest
 from synthetic import (
     COUNTER_SAVED,
@@ -25,6 +24,7 @@ from synthetic import (
     take_apart,
 )
 
+from emu import attrs
 from emu.errors import ExportError, StreamError
 from emu.memory import PAGE_BYTES, Ram
 from emu.savevm import description

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
 from synthetic import Colour, MixerState, Voice
 
+from emu import attrs
 from emu.clock import NEVER
 from emu.errors import StreamError
 from emu.savevm.stream import from_bytes
