@@ -24,7 +24,9 @@ KEYS = "Ctrl-A X leaves, Ctrl-A S saves, Ctrl-A H helps."
 RUN_EXAMPLES = """\
 examples:
   emu run hello                        a guest that comes along
-  emu run boot.img -m 4M               a boot sector of your own
+  emu run boot.img -m 4M               a boot sector of your own, or a disk
+  emu run -fda floppy.img -hda disk.img -boot a
+                                       drives; the files are never changed
   emu run -kernel vmlinuz -initrd initrd.img -append console=ttyS0 -m 64M
                                        Linux
   emu run echo --save s.emu            saved there when you leave (Ctrl-A X)
@@ -173,8 +175,8 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         "image",
         nargs="?",
         metavar="IMAGE",
-        help="the guest: a file, loaded at 7C00h and entered there, or one that comes along: "
-        + ", ".join(images.guests()),
+        help="the guest: a floppy or a disk with a boot sector, a program to be loaded "
+        "at 7C00h, or one that comes along: " + ", ".join(images.guests()),
     )
     machine = run.add_argument_group("the machine")
     _qemus(
@@ -199,6 +201,8 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="SIZE",
         help=f"RAM, such as 4M or 1G (default {DEFAULT_MEMORY})",
     )
+    _qemus(machine, "fda", "floppy", metavar="FILE", help="a floppy, drive 00h of our ROM")
+    _qemus(machine, "hda", "disk", metavar="FILE", help="a disk, drive 80h of our ROM")
     _qemus(machine, "bios", metavar="FILE", help="a ROM in place of ours")
     _qemus(
         machine,
@@ -229,7 +233,8 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         machine,
         "boot",
         metavar="ORDER",
-        help="what firmware is told to boot from: a floppy, c disk, d CD, n network; as in cda",
+        help="what to boot from: a floppy, c disk, d CD, n network; as in ca (default: floppy, "
+        "disk)",
     )
     machine.add_argument(
         "--rtc-base",

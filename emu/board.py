@@ -19,7 +19,7 @@ isapc: an IBM PC/AT as small as firmware of today will start on
     fpu_error   F0                      IRQ 13     errors of the x87
     ns16550a    3F8-3FF                 IRQ 4      the serial port, COM1
     cable                                          from the serial port to the host
-    fw_cfg      510-511 514-51B                    what firmware is told of the machine
+    fw_cfg      510-511 514-51B                    what firmware is told of the machine; its drives
     debugcon    402 E9                             characters for whoever debugs firmware
     debug_exit  501-502 F4-F7                       ends the emulator
     reset_control  CF8-CF9                         hard reset
@@ -38,7 +38,7 @@ import enum
 import functools
 from collections.abc import Callable
 
-from emu import attrs, timebase
+from emu import attrs, drives, timebase
 from emu.clock import Clock, Costs
 from emu.cpu import state as cpu_state
 from emu.cpu.bits import CR0_ET, CR0_PE
@@ -222,7 +222,7 @@ def isapc(  # noqa: C901, PLR0912, PLR0915 - one page, a branch a part
             )
     if Part.FW_CFG in parts:
         items = fw_cfg.machine_items(options.memory_bytes)
-        fw_cfg.attach(slot, items, files, memory.read, memory.write)
+        fw_cfg.attach(slot, items, files, memory.read, memory.write, writable=drives.WRITABLE)
     if Part.DEBUGCON in parts:
         debugcon.attach(slot, outside.debug)
     if Part.DEBUG_EXIT in parts:

@@ -98,7 +98,8 @@ def _machine(arguments: argparse.Namespace) -> Machine:
     ends = {"serial": arguments.serial, "debugcon": arguments.debugcon, "engine": arguments.engine}
     if arguments.command == "restore":
         return emu.load(arguments.file, **ends)
-    given = (arguments.image, arguments.bios, arguments.kernel, arguments.incoming)
+    drives = (arguments.image, arguments.floppy, arguments.disk)
+    given = (*drives, arguments.bios, arguments.kernel, arguments.incoming)
     if not any(each is not None for each in given) and not arguments.load:
         raise ConfigError(f"nothing to boot: name a file, or one of {', '.join(images.guests())}")
     vm = Machine(
@@ -107,6 +108,8 @@ def _machine(arguments: argparse.Namespace) -> Machine:
         cpu=arguments.cpu,
         memory=arguments.m,
         bios=arguments.bios,
+        floppy=arguments.floppy,
+        disk=arguments.disk,
         kernel=arguments.kernel,
         initrd=arguments.initrd,
         append=arguments.append,

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO, Protocol, Self
 
-from emu import attrs, desk, images, inputs, nameplate, qemu
+from emu import attrs, desk, drives, images, inputs, nameplate, qemu
 from emu.board import BOARDS, Board, Options, Outside, Part
 from emu.clock import NEVER, NS_PER_S, Clock
 from emu.cpu import state as cpu_state
@@ -50,8 +50,6 @@ from emu.until import After, AtClock, Condition, Goals, Reason, SerialText, Stop
 DEFAULT_MEMORY = "16M"
 RTC_BASE_MOST_S = (1 << 40) - 1
 DEFAULT_RTC_BASE = datetime(2000, 1, 1, tzinfo=UTC)  # the same every time, so that runs are, too
-IMAGE_MOST = 512 * 1024  # what the ROM loads
-GUEST_FILE = "opt/emu/guest"  # where the ROM looks for the image, in fw_cfg
 
 SLICE_NS = 2_000_000  # so often the host's side is looked at, at the least
 SERIAL_READ_BYTES = 16  # as many as the UART has room for: no reading ahead
@@ -100,7 +98,8 @@ class SerialPort:
 class Machine:
     """A PC.  Every parameter has a default; see `emu.cli` for what the command line makes of them.
 
-    *image* is a guest: the file's bytes are loaded at 7C00h and entered there by our ROM.
+    *image* is a guest: a floppy or a disk whose boot sector our ROM enters at 7C00h, or a program
+    that it loads there (`emu.drives` says which).  *floppy* and *disk* are what is in those drives.
     *bios* is a ROM to use instead of ours.
 
     *kernel* is a Linux bzImage or a Multiboot kernel, with its *initrd* (for Multiboot: modules, "FILE
@@ -124,6 +123,8 @@ class Machine:
         cpu: str = "pentium3",
         memory: int | str = DEFAULT_MEMORY,
         bios: File | None = None,
+        floppy: File | None = None,
+        disk: File | None = None,
         kernel: File | None = None,
         initrd: File | None = None,
         append: str = "",
@@ -136,7 +137,7 @@ class Machine:
         rtc_base: datetime | int = DEFAULT_RTC_BASE,
         cards: Iterable[CardFactory] = (),
     ) -> None:
-        files = {GUEST_FILE: images.guest(image, IMAGE_MOST)} if image is not None else {}
+        files = drives.files(image, floppy, disk)
         rom = images.rom(bios, ROM_MOST)
         if board not in BOARDS:
             raise ConfigError(f"no board {board!r}: there is {', '.join(BOARDS)}")

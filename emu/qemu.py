@@ -112,7 +112,7 @@ FOREIGN = Foreign(
     },
     dropped={
         "emu/machine",  # is there to build ours from
-        "emu/fw_cfg",  # QEMU has what its command line says
+        "emu/fw_cfg",  # QEMU has what its command line says, not what was written to a drive
         "emu/loader",  # a reset of QEMU's goes to its ROM
     },
     made_up={

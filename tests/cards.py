@@ -228,7 +228,7 @@ def plug_in_fw_cfg(slot: Slot) -> Surroundings:
 
     items = fw_cfg.machine_items(16 * MIB)
     files = {"opt/test": b"a file", "etc/other": bytes(range(200))}
-    fw_cfg.attach(slot, items, files, read, write)
+    fw_cfg.attach(slot, items, files, read, write, writable=frozenset({"opt/test"}))
 
     def select(dice: Dice) -> None:
         slot.ports.write(fw_cfg.PORT_SELECTOR, dice.choice([0, 3, 0x19, 0x20, 0x21, 0x4020]), 2)

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from emu import attrs, images, qemu
+from emu import attrs, drives, images, qemu
 from emu.machine import Machine
 
 PROGRAM = "qemu-system-i386"
@@ -65,9 +65,10 @@ class Qemu:
 
     @classmethod
     def with_guest(cls, vm: Machine, name: str, *options: str) -> Self:
-        """Start it from power-on."""
+        """Start it from power-on, with the guest where our machine has it."""
         guest = images.find(name)
-        return cls.start(vm, "-fw_cfg", f"name=opt/emu/guest,file={guest}", *options)
+        (file,) = drives.files(guest, None, None)
+        return cls.start(vm, "-fw_cfg", f"name={file},file={guest}", *options)
 
     @classmethod
     def going_on(cls, vm: Machine, save: Path, *options: str) -> Self:

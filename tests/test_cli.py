@@ -289,6 +289,19 @@ class TestOptionsOfARun:
             assert (found.board, found.cpu, found.boot) == ("isapc", "486", "dc")
             assert (found.memory_bytes, found.rom_bytes) == (3 << 20, rom.stat().st_size)
 
+    def test_drives(self, command: Command) -> None:
+        """Named, or by what the image looks like; the files stay as they are."""
+        for letter in "fd":
+            code = bytes.fromhex(f"baf803 b0{ord(letter):02x} ee faf4")  # MOV DX, 3F8h; say it; HLT
+            Path(letter).write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
+
+        said = {
+            words: command("run", *words.split(), "-m", "1M").guest[-1:]
+            for words in ("f", "-fda f", "--hda d", "-fda f -hda d", "-fda f -disk d -boot ca")
+        }
+
+        assert [*said.values()] == [b"f", b"f", b"d", b"f", b"d"]
+
     def test_the_debug_console(self, command: Command) -> None:
         """An end of its own."""
         Path("debug.img").write_bytes(bytes.fromhex("b041 e6e9 faf4"))  # OUT E9h, 'A'
@@ -328,6 +341,7 @@ class TestBadUsage:
             ("run hello -m 4G", "pc.ram: 4294967296 bytes, expected"),
             ("run hello -m 99999999999G", "pc.ram: 107374182398926258176 bytes, expected"),
             ("run hello -boot q", "boot order 'q': no device 'q'"),
+            ("run hello -hda {save}", "two images for one drive: this one is a disk, too"),
             ("run hello -serial q", "no such serial end: 'q', expected one of stdio, file:PATH"),
             ("run hello -debugcon q", "no such serial end: 'q', expected one of stdio"),
             ("run hello -serial stdio -debugcon stdio", "-serial and -debugcon cannot both be"),
@@ -465,6 +479,8 @@ class TestHelp:
             "-M, -machine BOARD",
             "-cpu MODEL",
             "-m SIZE",
+            "-fda, -floppy FILE",
+            "-hda, -disk FILE",
             "-bios FILE",
             "-kernel FILE",
             "-initrd FILE",
@@ -493,7 +509,7 @@ class TestHelp:
         """No option in them has been renamed."""
         examples = re.findall(r"^  emu (.*?)(?:  +|$)", self.text(capsys, "run"), re.MULTILINE)
 
-        assert len(examples) == 7
+        assert len(examples) == 8
         for example in examples:
             assert command_line.parse(shlex.split(example)).command == "run"
 

@@ -31,8 +31,8 @@ LAYERS = [
         "emu.savevm.stream",
         "emu.images",
     },
-    # State and its declaration; what a save is written to; the host's side of a line
-    {"emu.savevm.vmstate", "emu.savevm.files", "emu.host", "emu.until"},
+    # State and its declaration; what a save is written to; the host's side of a line, of drives
+    {"emu.savevm.vmstate", "emu.savevm.files", "emu.host", "emu.until", "emu.drives"},
     # what a kernel finds when it is entered
     {"emu.kernels"},
     # the frame of a save

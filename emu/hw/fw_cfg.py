@@ -28,11 +28,14 @@ the boot menu; the linuxboot ROM takes the kernel.
 The operation takes no time: when the write to 518h is over, control is 0, or 1 for an error.
 Past its end an item reads as zeros, as does an item that is not there.
 
+A guest may write those files that the board says it may: the drives of our ROM.  Such a file gets
+longer where it is written past its end, up to 64 MiB.  To write anything else is an error.
+
 The contents are saved too, by `Contents`, an object with a State and a section of its own: a
 machine restored where the files of the host are gone has them still, and one restored from a
 stream of QEMU's, which has no such section, keeps those it was built with.
 
-Not modelled: items that a guest may write, as none here is one: a DMA write is an error.
+Where this differs from the document: there a write past an item's end is an error.
 
 Source: QEMU, docs/specs/fw_cfg.rst ("Guest-side Hardware Interface", "Guest-side DMA
 Interface"); the selectors 03-18 as in Linux's include/uapi/linux/qemu_fw_cfg.h.
@@ -122,7 +125,7 @@ class Entry:
 
     selector: int = reg(bits=16, doc="its number")
     name: str = text(most=NAME_BYTES_MOST, doc="its name in the directory; none: it is not there")
-    data: bytes = blob(most=DATA_BYTES_MOST, doc="what it holds")
+    data: bytes | bytearray = blob(most=DATA_BYTES_MOST, doc="what it holds")
 
 
 @attrs.define
@@ -134,17 +137,36 @@ class ContentsState:
 
 @attrs.define(eq=False)
 class Contents:
-    """The items, and the directory that follows from them."""
+    """The items, and the directory that follows from them; a guest may write files by name."""
 
     state: ContentsState = attrs.field(factory=ContentsState)
-    _items: dict[int, bytes] = attrs.field(init=False, factory=dict)
+    writable: frozenset[str] = frozenset()
+    _items: dict[int, bytes | bytearray] = attrs.field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
         self.settle()
 
-    def item(self, selector: int) -> bytes:
+    def item(self, selector: int) -> bytes | bytearray:
         """What *selector* leads to; nothing where there is no such item."""
         return self._items.get(selector & ~SELECTOR_WRITE, b"")
+
+    def written_to(self, selector: int) -> Entry | None:
+        """The file that *selector* leads to, if a guest may write it."""
+        generic = selector & ~SELECTOR_WRITE
+        found = [entry for entry in self.state.entries if entry.selector == generic]
+        return found[-1] if found and found[-1].name in self.writable else None
+
+    def write(self, entry: Entry, offset: int, data: bytes) -> None:
+        """Put *data* at *offset* of *entry*, which is one of ours."""
+        if isinstance(entry.data, bytes):
+            entry.data = bytearray(entry.data)  # so that a write costs what it writes
+            self._items[entry.selector] = entry.data
+        size = len(entry.data)
+        if offset > size:
+            entry.data += bytes(offset - size)
+        entry.data[offset : offset + len(data)] = data
+        if len(entry.data) != size:
+            self.settle()  # the directory has its size
 
     def settle(self) -> None:
         """Make what can be read follow the state."""
@@ -163,8 +185,10 @@ def directory_entry(file: Entry) -> bytes:
     return size + selector + bytes(2) + file.name.encode().ljust(NAME_BYTES_MOST + 1, b"\0")
 
 
-def contents_of(items: Mapping[int, bytes], files: Mapping[str, bytes]) -> Contents:
-    """Contents of *items* by selector and *files* by name.
+def contents_of(
+    items: Mapping[int, bytes], files: Mapping[str, bytes], writable: frozenset[str] = frozenset()
+) -> Contents:
+    """Contents of *items* by selector and *files* by name; a guest may write those of *writable*.
 
     Raises ConfigError for a selector that is not free to choose, and for a name or data
     that does not fit.
@@ -188,7 +212,7 @@ def contents_of(items: Mapping[int, bytes], files: Mapping[str, bytes]) -> Conte
             raise ConfigError(
                 f"fw_cfg {name or hex(selector)}: {len(data)} bytes, {DATA_BYTES_MOST} at most"
             )
-    return Contents(ContentsState([Entry(*entry) for entry in entries]))
+    return Contents(ContentsState([Entry(*entry) for entry in entries]), writable)
 
 
 def machine_items(memory_bytes: int, *, processors: int = 1) -> dict[int, bytes]:
@@ -259,9 +283,25 @@ class FwCfg:
     def _take(self, length: int) -> bytes:
         """The next *length* bytes, or as many as are left; the offset moves past them."""
         item, offset = self.contents.item(self.state.cur_entry), self.state.cur_offset
-        data = item[offset : offset + length]
+        data = bytes(item[offset : offset + length])
         self.state.cur_offset += len(data)
         return data
+
+    def _skip(self, length: int) -> None:
+        """Move on by *length* bytes, to the end at the most, unless it can be written past that."""
+        offset, size = self.state.cur_offset, len(self.contents.item(self.state.cur_entry))
+        if self.contents.written_to(self.state.cur_entry) is not None:
+            size = DATA_BYTES_MOST
+        self.state.cur_offset = max(offset, min(offset + length, size))
+
+    def _put(self, address: int, length: int) -> bool:
+        """Write *length* bytes of memory to the item, if that may be; the offset moves past them."""
+        entry, offset = self.contents.written_to(self.state.cur_entry), self.state.cur_offset
+        if entry is None or offset + length > DATA_BYTES_MOST:
+            return False
+        self.contents.write(entry, offset, self.read_memory(address, length))
+        self.state.cur_offset += length
+        return True
 
     # --- DMA ------------------------------------------------------------------------------
 
@@ -279,9 +319,9 @@ class FwCfg:
             self.write_memory(address, data)
             self._write_zeros(address + len(data), length - len(data))
         elif control & CONTROL_WRITE:
-            result = CONTROL_ERROR  # every item is read-only
+            result = 0 if self._put(address, length) else CONTROL_ERROR
         elif control & CONTROL_SKIP:
-            self._take(length)
+            self._skip(length)
         self.write_memory(structure, result.to_bytes(4, "big"))
 
     def _write_zeros(self, address: int, length: int) -> None:
@@ -327,13 +367,16 @@ def attach(
     files: Mapping[str, bytes],
     read_memory: Callable[[int, int], bytes],
     write_memory: Callable[[int, bytes], None],
+    *,
+    writable: frozenset[str] = frozenset(),
 ) -> FwCfg:
     """Plug the interface into *slot*, with *items* by selector and *files* by name to be read.
 
+    The guest may write the files of *writable*, where there are such.
     ``read_memory(address, size)`` and ``write_memory(address, data)`` reach physical memory;
     they take any address from 0, also beyond 64 bits.  Raises ConfigError for contents that do not fit.
     """
-    contents = contents_of(items, files)
+    contents = contents_of(items, files, writable)
     card = FwCfg(contents, read_memory, write_memory)
     slot.register_ioport_write(PORT_SELECTOR, 1, 2, card.write_selector)
     slot.register_ioport_read(PORT_DATA, 1, 1, card.read_data)

@@ -57,6 +57,9 @@ THE_END         equ     5
 %endmacro
 
         cld
+        in      al, MASTER_DATA         ; or the ROM would take what is answered
+        or      al, 1 << KBC_IRQ
+        out     MASTER_DATA, al
         mov     si, script
 next:   lodsw                           ; AL = what, AH = its byte
         cmp     al, TO_CONTROLLER

@@ -27,6 +27,8 @@ start:  cli
         mov     word [4 * KEYBOARD_VECTOR + 2], cs
         mov     al, ~(1 << KBC_IRQ) & 0FFh      ; IRQ 1 and no other
         out     MASTER_DATA, al
+        mov     si, text_ready
+        call    print_string            ; what is typed from here on is ours
 
 ; The handler leaves a character in `typed`, and 0 there says that it has been taken.
 
@@ -80,6 +82,9 @@ on_key: push    ax
         pop     ax
         iret
 
+print_character equ     serial_put
+
+%include "print.inc"
 %include "serial.inc"
 
 ; What each key prints, by its code in set 1; 0: nothing.
@@ -89,6 +94,8 @@ plain:          db      0, ESC, "1234567890-=", BS, 9, "qwertyuiop[]", LF, 0
 .end:
 shifted:        db      0, ESC, "!@#$%^&*()_+", BS, 9, "QWERTYUIOP{}", LF, 0
                 db      'ASDFGHJKL:"~', 0, "|ZXCVBNM<>?", 0, "*", 0, " "
+
+text_ready:     db      "Type; Esc ends.", CR, LF, 0
 
 typed:          db      0               ; a character that nobody has taken yet
 shift:          db      0               ; not 0: a Shift key is down

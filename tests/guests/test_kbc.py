@@ -63,7 +63,7 @@ def test_a_boot_sector_reads_what_is_typed(engine: str) -> None:
     """Typed at power-on: each key waits until the guest reads it."""
     end = MemoryEnd()
     with Machine("keys", memory="1M", serial=end, engine=engine) as vm:
-        vm.keyboard.type("\n".join([*lines("keys")[1:], "\x1b"]))
+        vm.keyboard.type("\n".join([*lines("keys")[2:], "\x1b"]))
         stopped = vm.run(LONG)
 
     assert (stopped.reason, stopped.value) == (Reason.EXIT, 0)

@@ -37,7 +37,9 @@ RAM_BYTES = 0x4000
 STRUCTURE, BUFFER = 0x1000, 0x2000
 
 ITEMS = {Item.NB_CPUS: b"\1\0", Item.KERNEL_DATA: b"kernel", 0x8003: b"e820"}
-FILES = {"opt/b": b"bee", "etc/e820": b"\0" * 20, "opt/a": b""}
+FILES = {"opt/b": b"bee", "etc/e820": b"\0" * 20, "opt/a": b"", "opt/drive": b"sectors"}
+WRITABLE = frozenset({"opt/drive", "opt/not/there"})
+DRIVE = 0x23  # its selector: the files are sorted by name
 
 
 @attrs.define(eq=False)
@@ -54,7 +56,8 @@ class Firmware:
         self.bench = Bench(self.plug_in)
 
     def plug_in(self, slot: Slot) -> FwCfg:
-        return fw_cfg.attach(slot, self.items, self.files, self.read_memory, self.write_memory)
+        memory = (self.read_memory, self.write_memory)
+        return fw_cfg.attach(slot, self.items, self.files, *memory, writable=WRITABLE)
 
     def read_memory(self, address: int, size: int) -> bytes:
         return bytes(self.ram[address : address + size]).ljust(size, b"\xff")
@@ -164,14 +167,15 @@ class TestItems:
 class TestDirectory:
     def test_lists_the_files_by_name(self, firmware: Firmware) -> None:
         """Under "File Directory (Key 0x0019)": big-endian; selectors from 20h on."""
-        directory = firmware.item(0x19, 4 + 3 * 64)
+        directory = firmware.item(0x19, 4 + 4 * 64)
 
-        assert directory[:4] == b"\0\0\0\3"
-        entries = [struct.unpack_from(">IHH56s", directory, 4 + 64 * place) for place in range(3)]
+        assert directory[:4] == b"\0\0\0\4"
+        entries = [struct.unpack_from(">IHH56s", directory, 4 + 64 * place) for place in range(4)]
         assert [(size, selector, name.rstrip(b"\0")) for size, selector, _, name in entries] == [
             (20, 0x20, b"etc/e820"),
             (0, 0x21, b"opt/a"),
             (3, 0x22, b"opt/b"),
+            (7, DRIVE, b"opt/drive"),
         ]
         assert all(reserved == 0 for _, _, reserved, _ in entries)
 
@@ -248,6 +252,60 @@ class TestDMA:
         """Bit 4: "writes to read-only items are rejected" with the error bit."""
         assert firmware.dma(select(Item.KERNEL_DATA) | CONTROL_WRITE, 2) == CONTROL_ERROR
         assert firmware.item(Item.KERNEL_DATA, 6) == b"kernel"
+
+    @pytest.mark.parametrize(
+        ("offset", "data", "after"),
+        [
+            (0, b"S", b"Sectors"),
+            (3, b"TORS", b"secTORS"),
+            (6, b"S!", b"sectorS!"),
+            (7, b"!", b"sectors!"),
+            (9, b"!", b"sectors\0\0!"),
+        ],
+    )
+    def test_a_file_that_may_be_written(
+        self, firmware: Firmware, offset: int, data: bytes, after: bytes
+    ) -> None:
+        """Bit 4: at the current offset, which moves on.  Here it gets longer, as the directory says."""
+        firmware.ram[BUFFER : BUFFER + len(data)] = data
+        assert firmware.dma(select(DRIVE) | CONTROL_SKIP, offset) == 0
+        assert firmware.dma(CONTROL_WRITE, len(data)) == 0
+        assert firmware.read(3) == after[offset + len(data) :].ljust(3, b"\0")[:3]
+
+        assert firmware.item(DRIVE, 12) == after.ljust(12, b"\0")
+        assert firmware.item(0x4000 | DRIVE, 12) == after.ljust(12, b"\0")
+        entry = len(after).to_bytes(4, "big") + bytes([0, DRIVE, 0, 0]) + b"opt/drive"
+        assert entry in firmware.item(Item.FILE_DIR, 4 + 4 * 64)
+
+    def test_to_as_much_as_an_item_may_have(self, firmware: Firmware) -> None:
+        """And no further, wherever the guest skips to."""
+        firmware.dma(select(DRIVE) | CONTROL_SKIP, DATA_BYTES_MOST - 4)
+        assert firmware.dma(CONTROL_WRITE, 5) == CONTROL_ERROR
+        firmware.dma(CONTROL_SKIP, 0xFFFF_FFFF)
+        assert firmware.dma(CONTROL_WRITE, 1) == CONTROL_ERROR
+        assert firmware.dma(CONTROL_WRITE, 0) == 0
+        assert firmware.item(DRIVE, 7) == b"sectors"
+
+    def test_nobody_skips_past_the_end_of_what_is_only_read(self, firmware: Firmware) -> None:
+        """There a skip ends at the end, as a read does."""
+        firmware.dma(select(Item.KERNEL_DATA) | CONTROL_SKIP, 100)
+
+        assert firmware.bench.card.state.cur_offset == 6
+
+    def test_what_was_written_is_saved(self, firmware: Firmware) -> None:
+        """And can be written again where it has been restored."""
+        firmware.ram[BUFFER : BUFFER + 4] = b"SECT"
+        firmware.dma(select(DRIVE) | CONTROL_WRITE, 4)
+        firmware.bench.card.state.cur_offset = 0
+        sections = firmware.bench.slot.registry.save_sections()
+        other = Firmware()
+        other.bench.slot.registry.load_sections(sections)
+
+        assert other.item(DRIVE, 7) == b"SECTors"
+        other.ram[BUFFER : BUFFER + 4] = b"sect"
+        other.dma(select(DRIVE) | CONTROL_WRITE, 4)
+        assert other.item(DRIVE, 7) == b"sectors"
+        assert firmware.item(DRIVE, 7) == b"SECTors"
 
     def test_read_comes_before_write_and_write_before_skip(self, firmware: Firmware) -> None:
         """Bit 4 counts "and not bit 1"; bit 2 "and neither bit 1 nor bit 4"."""
