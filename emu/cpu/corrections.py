@@ -10,8 +10,6 @@ import ctypes
 import weakref
 from typing import ClassVar
 
-import unicorn
-
 from emu.cpu import binding, preload
 from emu.cpu.layout import Registers
 from emu.cpu.state import NO_EXCEPTION
@@ -64,7 +62,7 @@ def _bind(library: ctypes.CDLL) -> str | None:
 PROBLEM = preload.LOADED if isinstance(preload.LOADED, str) else _bind(preload.LOADED)
 
 
-def correct(uc: unicorn.Uc) -> Corrected:
+def correct(uc: binding.Unicorn) -> Corrected:
     """Have *uc*'s processor do what the manual says, if that can be had, until *uc* is gone."""
     library = preload.LOADED
     corrected = Corrected()

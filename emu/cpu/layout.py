@@ -16,6 +16,8 @@ from typing import ClassVar
 from emu.cpu.bits import EFLAGS_ALWAYS_1, EFLAGS_ARITHMETIC, EFLAGS_DF
 
 VERSION = "2.1.4"
+BUILD_ID = bytes.fromhex("44285d3e80527122e9e361928189385906ec813e")  # the linker's, in a note
+BUILD_ID_WITHIN = 4096  # bytes from the start of the file
 CONTEXT_BYTES = 5608  # of uc_context_save
 CONTEXT_HEADER_BYTES = 40  # before CPUX86State in it
 STATE_BYTES = CONTEXT_BYTES - CONTEXT_HEADER_BYTES

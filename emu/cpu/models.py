@@ -12,9 +12,8 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-from unicorn import x86_const
-
 from emu import attrs
+from emu.cpu import unicorn_h
 
 # Leaf 1, EDX.
 FPU = 1 << 0
@@ -94,19 +93,19 @@ class _Facts:
 
 _FACTS = {
     Model.I486: _Facts(
-        x86_const.UC_CPU_X86_486,
+        unicorn_h.UC_CPU_X86_486,
         (Leaf(1, *VENDOR), Leaf(0x480, 0, 0, FPU | PSE)),
     ),
     Model.PENTIUM: _Facts(
-        x86_const.UC_CPU_X86_PENTIUM,
+        unicorn_h.UC_CPU_X86_PENTIUM,
         (Leaf(1, *VENDOR), Leaf(0x543, 0, 0, _PENTIUM)),
     ),
     Model.PENTIUM3: _Facts(
-        x86_const.UC_CPU_X86_PENTIUM3,
+        unicorn_h.UC_CPU_X86_PENTIUM3,
         (Leaf(1, *VENDOR), Leaf(0x683, 0, 0, _PENTIUM3)),
     ),
     Model.COREDUO: _Facts(
-        x86_const.UC_CPU_X86_COREDUO,
+        unicorn_h.UC_CPU_X86_COREDUO,
         (Leaf(1, *VENDOR), Leaf(0x6E8, CLFLUSH_LINE, SSE3, _PENTIUM3 | SSE2 | CLFSH)),
         (Leaf(EXTENDED + 1, 0, 0, 0), Leaf(0, 0, 0, NX)),
     ),

@@ -2,8 +2,9 @@
 
 The stand-ins must be in the process before Unicorn is (preload.py).  Where that fails for any
 reason, `UNAVAILABLE` says why in one line and the reference engine serves instead.  Looked at, in
-this order: the platform, Unicorn not imported yet, the built shared object, Unicorn's version, each
-symbol, the layout of the processor's state, and a guest of a few lines that changes its own code,
+this order: the platform, Unicorn not in the process yet, the built shared object, Unicorn's version,
+each symbol, the dynamic linker's scope; and if the library is not the very file that all this was
+made with, the layout of the processor's state, and a guest of a few lines that changes its own code,
 run whole and in slices.
 """
 
@@ -14,10 +15,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from unicorn import x86_const
-
 from emu.clock import NEVER, Costs
-from emu.cpu import binding, corrections, errand, exchange, layout, models, preload
+from emu.cpu import binding, corrections, errand, exchange, layout, models, preload, unicorn_h
 from emu.cpu.engine import Calls, Outcome
 from emu.cpu.layout import Registers
 from emu.cpu.models import Model
@@ -101,7 +100,7 @@ class NativeEngine(SteppingEngine):
     ) -> None:
         super().__init__()
         self._library = library
-        self._uc = binding.open_unicorn(memory, model)
+        self._uc = binding.Unicorn(memory, model)
         self._corrected = corrections.correct(self._uc)
         places = binding.find_structures(self._uc)
         self._next_block = binding.find_next_block(self._uc)
@@ -128,7 +127,7 @@ class NativeEngine(SteppingEngine):
         self._msrs = binding.Msrs(self._uc)
         self._wiring = Wiring(self._uc, memory, model, calls, self)
         hooks, engine = self._wiring.hooks, ctypes.addressof(shared)
-        hooks.add_instruction(x86_const.UC_X86_INS_RDTSC, library.emu_native_rdtsc, engine)
+        hooks.add_instruction(unicorn_h.UC_X86_INS_RDTSC, library.emu_native_rdtsc, engine)
         errand.run(self, memory, _LEARN, State())
 
     def close(self) -> None:
@@ -200,8 +199,8 @@ class NativeEngine(SteppingEngine):
     def registers_loaded(self) -> None:
         """The rounding modes of x87 and SSE are kept twice; writing by id sets both."""
         self._forget_block()
-        self._uc.reg_write(x86_const.UC_X86_REG_FPCW, self.registers.fpuc)
-        self._uc.reg_write(x86_const.UC_X86_REG_MXCSR, self.registers.mxcsr)
+        self._uc.write(unicorn_h.UC_X86_REG_FPCW, self.registers.fpuc)
+        self._uc.write(unicorn_h.UC_X86_REG_MXCSR, self.registers.mxcsr)
         self.flush_tlb()
 
     # --- running --------------------------------------------------------------------------
@@ -250,7 +249,7 @@ class NativeEngine(SteppingEngine):
 
     def invalidate_all(self) -> None:
         """Only between two runs: the block that runs would go with it."""
-        self._uc.ctl_flush_tb()
+        self._uc.flush_code()
         self._library.emu_native_forget_code(self._pointer)
 
     # --- model-specific registers -----------------------------------------------------------
@@ -359,10 +358,27 @@ def _check(library: ctypes.CDLL) -> str | None:
     return problem
 
 
+def _check_scope(library: ctypes.CDLL) -> str | None:
+    """None if the dynamic linker has found the stand-ins as it bound the library, or what is wrong.
+
+    It looks in the global scope first; and the library was not there before (preload.py).
+    """
+    name = "check_exit_request_x86_64"
+    places = [
+        ctypes.cast(each[name], ctypes.c_void_p).value if hasattr(each, name) else None
+        for each in (library, ctypes.CDLL(None))  # the second: whatever is in the global scope
+    ]
+    if places[0] != places[1]:
+        return "its translator does not call the stand-ins"
+    return None
+
+
 def _find_problem() -> tuple[ctypes.CDLL | None, str | None]:
     if isinstance(preload.LOADED, str):
         return None, preload.LOADED
-    problem = _bind(preload.LOADED) or corrections.PROBLEM or _check(preload.LOADED)
+    problem = _bind(preload.LOADED) or corrections.PROBLEM or _check_scope(preload.LOADED)
+    if not binding.MEASURED_BUILD:
+        problem = problem or _check(preload.LOADED)
     return (None, problem) if problem else (preload.LOADED, None)
 
 

@@ -23,10 +23,8 @@ import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from unicorn import unicorn_const, x86_const
-
 from emu.clock import NEVER, Costs
-from emu.cpu import binding, corrections, errand, layout
+from emu.cpu import binding, corrections, errand, layout, unicorn_h
 from emu.cpu.binding import BlockCallback, EdgeCallback, InstructionCallback, TranslationBlock, lib
 from emu.cpu.bits import CR0_PG, EFLAGS_IF
 from emu.cpu.engine import Calls, Outcome
@@ -67,13 +65,13 @@ class ReferenceEngine(SteppingEngine):
         self._entered = NO_BLOCK
         self._pace = Pace.BLOCKS
         self._instruction_at: int | None = None  # in a step by hook
-        self._uc = binding.open_unicorn(memory, model)
+        self._uc = binding.Unicorn(memory, model)
         self._corrected = corrections.correct(self._uc)
         self._next_block = binding.find_next_block(self._uc)
-        self._handle = self._uc._uch  # noqa: SLF001 - the binding has no name for it
-        self._context = self._uc.context_save()
-        start = ctypes.cast(self._context.context, ctypes.c_void_p).value or 0
-        self._registers = Registers.from_address(start + layout.CONTEXT_HEADER_BYTES)
+        self._handle = self._uc.handle
+        self._context = binding.Context(self._uc)
+        start = self._context.address + layout.CONTEXT_HEADER_BYTES
+        self._registers = Registers.from_address(start)
         if problem := binding.check_layout(self._uc, self._pull):
             raise ConfigError(f"this Unicorn ({binding.VERSION}) is not known: {problem}")
         # Linear pages that code was translated from; with paging on, they may be anywhere.
@@ -82,9 +80,9 @@ class ReferenceEngine(SteppingEngine):
         self._msrs = binding.Msrs(self._uc)
         self._wiring = Wiring(self._uc, memory, model, calls, self)
         hooks = self._wiring.hooks
-        hooks.add(unicorn_const.UC_HOOK_BLOCK, BlockCallback(self._block))
-        hooks.add(unicorn_const.UC_HOOK_EDGE_GENERATED, EdgeCallback(self._translated))
-        hooks.add_instruction(x86_const.UC_X86_INS_RDTSC, InstructionCallback(self._rdtsc))
+        hooks.add(unicorn_h.UC_HOOK_BLOCK, BlockCallback(self._block))
+        hooks.add(unicorn_h.UC_HOOK_EDGE_GENERATED, EdgeCallback(self._translated))
+        hooks.add_instruction(unicorn_h.UC_X86_INS_RDTSC, InstructionCallback(self._rdtsc))
         errand.run(self, memory, _LEARN, State())
 
     def close(self) -> None:
@@ -99,15 +97,14 @@ class ReferenceEngine(SteppingEngine):
 
     def _pull(self) -> Registers:
         """Bring `registers` up to date, the flags with them."""
-        eflags = ctypes.c_uint64()
-        lib.uc_reg_read(self._handle, x86_const.UC_X86_REG_EFLAGS, ctypes.byref(eflags))
-        lib.uc_context_save(self._handle, self._context.context)
-        self._registers.eflags = eflags.value
+        eflags = self._uc.read(unicorn_h.UC_X86_REG_EFLAGS)
+        self._context.save()
+        self._registers.eflags = eflags
         return self._registers
 
     def _push(self) -> None:
         """Make the engine go on from `registers`."""
-        lib.uc_context_restore(self._handle, self._context.context)
+        self._context.restore()
 
     def edit(self, change: Callable[[], None]) -> None:
         """Let *change* edit `registers` in the middle of a run."""
@@ -127,7 +124,7 @@ class ReferenceEngine(SteppingEngine):
         if not self._running:
             change()
             return
-        lib.uc_context_save(self._handle, self._context.context)
+        self._context.save()
         try:
             change()
         finally:
@@ -137,8 +134,8 @@ class ReferenceEngine(SteppingEngine):
         """The rounding modes of x87 and SSE are kept twice; writing by id sets both."""
         self._forget_block()
         self._push()
-        self._uc.reg_write(x86_const.UC_X86_REG_FPCW, self._registers.fpuc)
-        self._uc.reg_write(x86_const.UC_X86_REG_MXCSR, self._registers.mxcsr)
+        self._uc.write(unicorn_h.UC_X86_REG_FPCW, self._registers.fpuc)
+        self._uc.write(unicorn_h.UC_X86_REG_MXCSR, self._registers.mxcsr)
         self._pull()
         self.flush_tlb()
 
@@ -169,16 +166,17 @@ class ReferenceEngine(SteppingEngine):
 
     def _run_one_by_hook(self) -> int:
         """One instruction, where there is no way to have a block of one."""
-        self._uc.ctl_flush_tb()  # translations that do not call the hook
+        self._uc.flush_code()  # translations that do not call the hook
         self._instruction_at = None
-        hook = self._uc.hook_add(unicorn_const.UC_HOOK_CODE, self._instruction)
+        hooks = self._wiring.hooks
+        hook = hooks.add(unicorn_h.UC_HOOK_CODE, BlockCallback(self._instruction))
         try:
             return self._start()
         finally:
-            self._uc.hook_del(hook)
-            self._uc.ctl_flush_tb()
+            hooks.remove(hook)
+            self._uc.flush_code()
 
-    def _instruction(self, _uc: object, address: int, _size: int, _user: object) -> None:
+    def _instruction(self, _uc: int, address: int, _size: int, _user: int) -> None:
         if self._instruction_at is None:
             self._instruction_at = address
         elif address != self._instruction_at:  # it is run again where it has changed its block
@@ -251,8 +249,7 @@ class ReferenceEngine(SteppingEngine):
         return self._pace is Pace.STOP
 
     def _block_instructions(self) -> int:
-        _address, instructions, _size = self._uc.ctl_request_cache(self._entered[0])
-        return int(instructions)
+        return self._uc.block_at(self._entered[0]).instructions
 
     def _end_changed_block(self) -> bool:
         return False
@@ -268,8 +265,8 @@ class ReferenceEngine(SteppingEngine):
     def _rdtsc(self, _uc: int, _user: int) -> int:
         """RDTSC: the counter is the clock, and reading it takes a while."""
         self.now_ns += self._rdtsc_ns
-        self._uc.reg_write(x86_const.UC_X86_REG_EAX, self.now_ns & 0xFFFF_FFFF)
-        self._uc.reg_write(x86_const.UC_X86_REG_EDX, self.now_ns >> 32 & 0xFFFF_FFFF)
+        self._uc.write(unicorn_h.UC_X86_REG_EAX, self.now_ns & 0xFFFF_FFFF)
+        self._uc.write(unicorn_h.UC_X86_REG_EDX, self.now_ns >> 32 & 0xFFFF_FFFF)
         return 1
 
     # --- translated code ------------------------------------------------------------------
@@ -280,12 +277,11 @@ class ReferenceEngine(SteppingEngine):
         for number in range(new.pc // PAGE_BYTES, (new.pc + new.size - 1) // PAGE_BYTES + 1):
             page = number % LINEAR_PAGES
             self._code_pages |= {page, page & ~A20_PAGE}
-        cr0 = ctypes.c_uint64()
-        lib.uc_reg_read(self._handle, x86_const.UC_X86_REG_CR0, ctypes.byref(cr0))
-        self._paging_seen = self._paging_seen or bool(cr0.value & CR0_PG)
+        cr0 = self._uc.read(unicorn_h.UC_X86_REG_CR0)
+        self._paging_seen = self._paging_seen or bool(cr0 & CR0_PG)
 
     def flush_tlb(self) -> None:
-        binding.flush_tlb(self._uc)
+        self._uc.flush_tlb()
 
     def invalidate(self, address: int, length: int) -> None:
         pages = range(address // PAGE_BYTES, (address + length - 1) // PAGE_BYTES + 1)
@@ -296,7 +292,7 @@ class ReferenceEngine(SteppingEngine):
         """At once, or at the next block's start: the block that runs must stay until it ends."""
         self._stale = self._running
         if not self._running:
-            self._uc.ctl_flush_tb()
+            self._uc.flush_code()
             self.flush_tlb()
             self._code_pages.clear()
             self._paging_seen = False

@@ -10,11 +10,8 @@ from collections.abc import Callable
 from operator import index
 from typing import Any, Protocol
 
-import unicorn
-from unicorn import unicorn_const, x86_const
-
 from emu import attrs
-from emu.cpu import binding
+from emu.cpu import binding, unicorn_h
 from emu.cpu.binding import (
     Hooks,
     InCallback,
@@ -24,6 +21,7 @@ from emu.cpu.binding import (
     OutCallback,
     ProtectedWriteCallback,
     SyscallCallback,
+    Unicorn,
     WindowRead,
     WindowWrite,
 )
@@ -34,10 +32,10 @@ from emu.memory import ALL_ONES, FOUR_GIB, Memory
 PHYSICAL_END = 1 << 40  # as far as a 4 MiB page can lie: PSE-36 and what later processors added
 
 _CPUID_RESULTS = (
-    x86_const.UC_X86_REG_EAX,
-    x86_const.UC_X86_REG_EBX,
-    x86_const.UC_X86_REG_ECX,
-    x86_const.UC_X86_REG_EDX,
+    unicorn_h.UC_X86_REG_EAX,
+    unicorn_h.UC_X86_REG_EBX,
+    unicorn_h.UC_X86_REG_ECX,
+    unicorn_h.UC_X86_REG_EDX,
 )
 
 
@@ -70,7 +68,7 @@ class Editing(Protocol):
 class Wiring:
     """The callbacks of one engine."""
 
-    uc: unicorn.Uc
+    uc: Unicorn
     memory: Memory
     model: Model
     calls: Calls
@@ -81,15 +79,15 @@ class Wiring:
     def __attrs_post_init__(self) -> None:
         self.hooks = Hooks(self.uc)
         add, instruction = self.hooks.add, self.hooks.add_instruction
-        instruction(x86_const.UC_X86_INS_IN, InCallback(self._port_read))
-        instruction(x86_const.UC_X86_INS_OUT, OutCallback(self._port_write))
-        instruction(x86_const.UC_X86_INS_CPUID, InstructionCallback(self._cpuid))
-        instruction(x86_const.UC_X86_INS_SYSENTER, SyscallCallback(self._sysenter))
-        instruction(x86_const.UC_X86_INS_SYSCALL, SyscallCallback(self._syscall))
+        instruction(unicorn_h.UC_X86_INS_IN, InCallback(self._port_read))
+        instruction(unicorn_h.UC_X86_INS_OUT, OutCallback(self._port_write))
+        instruction(unicorn_h.UC_X86_INS_CPUID, InstructionCallback(self._cpuid))
+        instruction(unicorn_h.UC_X86_INS_SYSENTER, SyscallCallback(self._sysenter))
+        instruction(unicorn_h.UC_X86_INS_SYSCALL, SyscallCallback(self._syscall))
         self._on_exception = InterruptCallback(self._exception)
-        add(unicorn_const.UC_HOOK_INTR, *self.engine.exception_hook(self._on_exception))
-        add(unicorn_const.UC_HOOK_INSN_INVALID, InvalidCallback(self._invalid_instruction))
-        add(unicorn_const.UC_HOOK_MEM_WRITE_PROT, ProtectedWriteCallback(self._rom_write))
+        add(unicorn_h.UC_HOOK_INTR, *self.engine.exception_hook(self._on_exception))
+        add(unicorn_h.UC_HOOK_INSN_INVALID, InvalidCallback(self._invalid_instruction))
+        add(unicorn_h.UC_HOOK_MEM_WRITE_PROT, ProtectedWriteCallback(self._rom_write))
         ram_end, rom_base = self.memory.ram.size, self.memory.rom_base
         for start, end in ((ram_end, rom_base), (FOUR_GIB, PHYSICAL_END)):
             read, write = WindowRead(self._hole_read), WindowWrite(self._hole_write)
@@ -142,9 +140,9 @@ class Wiring:
             self.calls.failed(error)
 
     def _cpuid(self, _uc: int, _user: int) -> int:
-        leaf = self.model.cpuid(self.uc.reg_read(x86_const.UC_X86_REG_EAX))
+        leaf = self.model.cpuid(self.uc.read(unicorn_h.UC_X86_REG_EAX))
         for register, value in zip(_CPUID_RESULTS, leaf, strict=True):
-            self.uc.reg_write(register, value)
+            self.uc.write(register, value)
         return 1
 
     def _rom_write(

@@ -9,6 +9,7 @@ import importlib.machinery
 import platform
 import shutil
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,24 +126,24 @@ class TestLoading:
 
     def test_another_platform(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(preload.sys, "platform", "beos")
-        monkeypatch.setattr(preload.platform, "machine", lambda: "x86_64")
 
-        assert preload._load() == "made for Linux on x86-64, this is beos on x86_64"
+        assert preload._load() == "made for Linux on x86-64, this is beos on another machine"
 
     def test_another_processor(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(preload.sys, "platform", "linux")
-        monkeypatch.setattr(preload.platform, "machine", lambda: "riscv64")
+        uname = types.SimpleNamespace(machine="riscv64")
+        monkeypatch.setattr(preload.os, "uname", lambda: uname)
 
         assert preload._load() == "made for Linux on x86-64, this is linux on riscv64"
 
     @needs_native
-    def test_Unicorn_was_there_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(preload, "_ALREADY_IMPORTED", True)
-
+    def test_Unicorn_was_there_first(self) -> None:
+        """It is in the process by now."""
         assert preload._load() == "unicorn was imported before emu"
 
     @needs_native
     def test_no_shared_object(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(preload, "_is_loaded", lambda _path: False)
         monkeypatch.setattr(preload.importlib.util, "find_spec", lambda _name: None)
 
         assert "was not compiled" in str(preload._load())
@@ -152,14 +153,48 @@ class TestLoading:
         file = tmp_path / "_native.so"
         file.write_bytes(b"no ELF file")
         spec = importlib.machinery.ModuleSpec("emu.cpu._native", None, origin=str(file))
+        monkeypatch.setattr(preload, "_is_loaded", lambda _path: False)
         monkeypatch.setattr(preload.importlib.util, "find_spec", lambda _name: spec)
 
         assert str(preload._load()).startswith("the compiled native.c does not load: ")
 
 
+@pytest.mark.skipif(not binding.KNOWN_BUILD, reason="another version of Unicorn, or not on Linux")
+class TestMeasuredBuild:
+    """The library that everything was made with is known by what its linker has called it."""
+
+    def test_it_is(self) -> None:
+        assert binding.MEASURED_BUILD
+
+    def test_another_is_not(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        library = Path(preload.UNICORN).read_bytes()
+        other = tmp_path / "libunicorn.so.2"
+        other.write_bytes(library.replace(layout.BUILD_ID, layout.BUILD_ID[::-1], 1))
+        monkeypatch.setattr(preload, "UNICORN", str(other))
+
+        assert not binding._is_measured()
+
+    @needs_native
+    def test_it_needs_no_guest_to_be_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(native, "_check", lambda _library: "it is looked at")
+
+        assert native._find_problem() == (native._library, None)
+
+    @needs_native
+    def test_any_other_does(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(binding, "MEASURED_BUILD", False)
+        monkeypatch.setattr(native, "_check", lambda _library: "it is looked at")
+
+        assert native._find_problem() == (None, "it is looked at")
+
+
 @needs_native
 class TestSelfCheck:
-    """What is looked at when it is loaded."""
+    """What is looked at when it is loaded, and is not the build that everything was made with."""
+
+    @pytest.fixture(autouse=True)
+    def _another_build(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(binding, "MEASURED_BUILD", False)
 
     def test_another_version_of_Unicorn(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(layout, "VERSION", "2.0.0")
@@ -270,7 +305,7 @@ class TestLayout:
     def test_a_call_that_the_library_refuses(self) -> None:
         """That is our mistake, and raises."""
         rig = Rig("reference")
-        with pytest.raises(binding.unicorn.UcError, match="UC_ERR_MAP"):
+        with pytest.raises(binding.UnicornError, match="UC_ERR_MAP"):
             rig.processor.engine._wiring.hooks.add_window(0, 4096, None, None)
         rig.close()
 

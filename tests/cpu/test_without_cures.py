@@ -48,7 +48,7 @@ CURES = {
     "REP INS, stopped in its port's handler": Cure(
         "wiring.py",
         "            return index(self.calls.port_read(port, size))",
-        "            binding.lib.uc_emu_stop(self.uc._uch)\n"
+        "            binding.lib.uc_emu_stop(self.uc.handle)\n"
         "            return index(self.calls.port_read(port, size))",
         "test_engines.py::TestCounting::test_REP_INS_is_never_torn",
     ),
@@ -102,13 +102,13 @@ CURES = {
     ),
     "SYSENTER, which does nothing": Cure(
         "wiring.py",
-        "        instruction(x86_const.UC_X86_INS_SYSENTER, SyscallCallback(self._sysenter))\n",
+        "        instruction(unicorn_h.UC_X86_INS_SYSENTER, SyscallCallback(self._sysenter))\n",
         "",
         "test_exceptions.py::TestSYSENTER::test_there",
     ),
     "RDTSC, which is the host's": Cure(
         "native.py",
-        "        hooks.add_instruction(x86_const.UC_X86_INS_RDTSC, library.emu_native_rdtsc, engine)\n",
+        "        hooks.add_instruction(unicorn_h.UC_X86_INS_RDTSC, library.emu_native_rdtsc, engine)\n",
         "",
         "test_engines.py::TestTime::test_RDTSC",
     ),

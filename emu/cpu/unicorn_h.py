@@ -1,0 +1,74 @@
+"""Unicorn's own numbers, of ``unicorn/unicorn.h`` and ``unicorn/x86.h``, version 2.1.4.
+
+They are here as far as they are used: to import the Python binding for them would bring in its tables
+for nine other processors, in each process anew.
+"""
+
+from __future__ import annotations
+
+# uc_open, uc_mem_map, results
+UC_ARCH_X86 = 0x4
+UC_MODE_32 = 0x4
+UC_PROT_READ = 1
+UC_PROT_EXEC = 0x4
+UC_PROT_ALL = 0x7
+UC_ERR_OK = 0
+UC_ERR_FETCH_UNMAPPED = 8
+UC_ERR_FETCH_PROT = 14
+
+# uc_ctl: what, and which way
+UC_CTL_IO_WRITE = 1
+UC_CTL_IO_READ_WRITE = 3
+UC_CTL_UC_USE_EXITS = 4
+UC_CTL_CPU_MODEL = 7
+UC_CTL_TB_REQUEST_CACHE = 8
+UC_CTL_TB_FLUSH = 10
+UC_CTL_TLB_FLUSH = 11
+
+# hooks
+UC_HOOK_INTR = 1
+UC_HOOK_INSN = 2
+UC_HOOK_CODE = 0x4
+UC_HOOK_BLOCK = 0x8
+UC_HOOK_MEM_WRITE_PROT = 0x100
+UC_HOOK_INSN_INVALID = 0x4000
+UC_HOOK_EDGE_GENERATED = 0x8000
+
+# processors
+UC_CPU_X86_COREDUO = 6
+UC_CPU_X86_486 = 7
+UC_CPU_X86_PENTIUM = 8
+UC_CPU_X86_PENTIUM3 = 10
+
+# instructions that can be hooked
+UC_X86_INS_CPUID = 113
+UC_X86_INS_IN = 218
+UC_X86_INS_OUT = 500
+UC_X86_INS_RDTSC = 608
+UC_X86_INS_SYSCALL = 699
+UC_X86_INS_SYSENTER = 700
+
+# registers
+UC_X86_REG_EAX = 19
+UC_X86_REG_EBX = 21
+UC_X86_REG_ECX = 22
+UC_X86_REG_EDI = 23
+UC_X86_REG_EDX = 24
+UC_X86_REG_EFLAGS = 25
+UC_X86_REG_CR0 = 50
+UC_X86_REG_CR2 = 52
+UC_X86_REG_CR4 = 54
+UC_X86_REG_DR6 = 72
+UC_X86_REG_DR7 = 73
+UC_X86_REG_FP0 = 82
+UC_X86_REG_XMM0 = 122
+UC_X86_REG_IDTR = 242
+UC_X86_REG_GDTR = 243
+UC_X86_REG_FPCW = 246
+UC_X86_REG_MSR = 248
+UC_X86_REG_MXCSR = 249
+UC_X86_REG_FIP = 254
+UC_X86_REG_FCS = 255
+UC_X86_REG_FDP = 256
+UC_X86_REG_FDS = 257
+UC_X86_REG_FOP = 258
