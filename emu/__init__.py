@@ -6,11 +6,15 @@
 >>> vm.save("hello.emu")
 """
 
-# The native engine has to be looked at before anything imports Unicorn.
-from emu.cpu import native as _native  # noqa: F401
+from typing import TYPE_CHECKING
+
+# The native engine's shared object has to be there before anything imports Unicorn.
+from emu.cpu import preload as _preload  # noqa: F401
 from emu.errors import ConfigError, EmuError, ExportError, HostError, StreamError
-from emu.machine import Machine, load
 from emu.until import Reason, Stopped, after, clock, serial
+
+if TYPE_CHECKING:
+    from emu.machine import Machine, load
 
 __version__ = "0.1.0"
 
@@ -28,3 +32,12 @@ __all__ = [
     "load",
     "serial",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`Machine` and `load`: they bring in all the rest, which not everybody needs at once."""
+    if name in {"Machine", "load"}:
+        from emu import machine
+
+        return getattr(machine, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import emu
@@ -18,6 +18,7 @@ from emu.savevm.sections import Dialect
 from emu.tools.pacing import Pace
 from emu.tools.trace import What
 
+WIDTH = 78  # of help, as our own lines have it; argparse would ask the terminal at each option
 TIMES = "2s, 10ms, 500us, 1m or nanoseconds"
 KEYS = "Ctrl-A X leaves, Ctrl-A S saves, Ctrl-A H helps."
 
@@ -60,7 +61,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
     """Help that names an option of QEMU's once, and not with one dash and with two."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=26)
+        super().__init__(prog, max_help_position=26, width=WIDTH)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings:
@@ -71,10 +72,21 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and takes no abbreviation: tomorrow's options may clash."""
+    """Says what is wrong in one line, and takes no abbreviation: tomorrow's options may clash.
 
-    def __init__(self, **rest: Any) -> None:
+    A command's options come from *add_options*, once the command is parsed: nobody waits for those
+    of all the others.
+    """
+
+    def __init__(self, add_options: Callable[[_Parser], None] | None = None, **rest: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=_Help, **rest)
+        self._add_options = add_options
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        if self._add_options is not None:
+            self._add_options(self)
+            self._add_options = None
+        return super().parse_known_args(args, namespace)
 
     def _get_option_tuples(self, option_string: str) -> list[Any]:  # noqa: ARG002
         """What *option_string* may abbreviate: nothing.  allow_abbrev spares names with one dash."""
@@ -163,14 +175,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     _qemus(ends, "debugcon", default="none", metavar="END", help="the debug console (default none)")
 
 
-def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
-    run = commands.add_parser(
-        "run",
-        help="boot a guest",
-        usage="emu run [OPTION ...] [IMAGE]",
-        description=f"Boot a guest.  The terminal is its serial port:\n{KEYS}",
-        epilog=RUN_EXAMPLES + "\n" + STATUS,
-    )
+def _add_to_run(run: _Parser) -> None:
     run.add_argument(
         "image",
         nargs="?",
@@ -251,6 +256,31 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_run_options(run)
 
 
+def _add_to_restore(restore: _Parser) -> None:
+    restore.add_argument("file", metavar="FILE", help="what --save or Ctrl-A S has written")
+    _add_run_options(restore)
+
+
+def _add_to_inspect(inspect: _Parser) -> None:
+    inspect.add_argument("file", metavar="FILE")
+    inspect.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_to_verify(verify: _Parser) -> None:
+    verify.add_argument("file", metavar="FILE")
+
+
+def _add_to_diff(diff: _Parser) -> None:
+    diff.add_argument("a", metavar="A")
+    diff.add_argument("b", metavar="B")
+    diff.add_argument("--json", action="store_true", help="for programs")
+    diff.add_argument(
+        "--wire",
+        action="store_true",
+        help="compare the streams, field by field as they are written, and not the machines",
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="emu",
@@ -262,47 +292,40 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", dest="command", required=True, metavar="COMMAND", prog="emu"
     )
-    _add_run(commands)
-
-    restore = commands.add_parser(
+    commands.add_parser(
+        "run",
+        help="boot a guest",
+        usage="emu run [OPTION ...] [IMAGE]",
+        description=f"Boot a guest.  The terminal is its serial port:\n{KEYS}",
+        epilog=RUN_EXAMPLES + "\n" + STATUS,
+        add_options=_add_to_run,
+    )
+    commands.add_parser(
         "restore",
         help="go on from a save",
         usage="emu restore [OPTION ...] FILE",
         description=f"Go on from a save.  The terminal is the serial port:\n{KEYS}",
         epilog=STATUS,
+        add_options=_add_to_restore,
     )
-    restore.add_argument("file", metavar="FILE", help="what --save or Ctrl-A S has written")
-    _add_run_options(restore)
-
-    inspect = commands.add_parser(
+    commands.add_parser(
         "inspect",
         help="what a save holds",
         description="Show every section, field and checksum of a save, without a machine.",
+        add_options=_add_to_inspect,
     )
-    inspect.add_argument("file", metavar="FILE")
-    inspect.add_argument("--json", action="store_true", help="for programs")
-
-    verify = commands.add_parser(
+    commands.add_parser(
         "verify",
         help="check a save",
         description="Check every checksum and field of a save, and print its digest.",
+        add_options=_add_to_verify,
     )
-    verify.add_argument("file", metavar="FILE")
-
-    diff = commands.add_parser(
+    commands.add_parser(
         "diff",
         help="what differs between two saves",
         description=DIFF,
+        add_options=_add_to_diff,
     )
-    diff.add_argument("a", metavar="A")
-    diff.add_argument("b", metavar="B")
-    diff.add_argument("--json", action="store_true", help="for programs")
-    diff.add_argument(
-        "--wire",
-        action="store_true",
-        help="compare the streams, field by field as they are written, and not the machines",
-    )
-
     for name, description in (
         ("info", "Tell which engine runs, and why, and what was found."),
         ("demo", "A guest saved in mid-sentence by one process and finished by another."),

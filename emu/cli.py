@@ -18,25 +18,21 @@ import argparse
 import contextlib
 import enum
 import os
-import platform
 import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TypeVar
 
 import emu
 from emu import arguments as command_line
 from emu import images, keys, until
-from emu.cpu import binding, native
-from emu.cpu.choose import choose
 from emu.cpu.engine import EngineChoice
 from emu.errors import ConfigError, EmuError, HostError
 from emu.machine import DEFAULT_RTC_BASE, Machine
 from emu.memory import FOUR_GIB
 from emu.savevm.sections import Dialect
-from emu.tools import demo, differences, saves, session, trace
+from emu.tools import session, trace
 from emu.tools.console import BY_SIGNAL, Console
 from emu.tools.pacing import Pace
 from emu.tools.session import DONE, FAILED, Plan
@@ -75,22 +71,27 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     if arguments.type is not None and arguments.replay is not None:
         raise ConfigError("--type and --replay exclude each other: a recording has what was typed")
     for name in (arguments.save, arguments.record):
-        if name is None:
-            continue
-        file = Path(name).absolute()
-        if not file.parent.is_dir():
-            raise ConfigError(f"{name}: there is no such folder")
-        if file.exists() and not file.is_file():
-            raise ConfigError(f"{name}: is there, and is not a file")
+        if name is not None:
+            _check_can_be_made(name)
     return Plan(
         goals=tuple(until.parse(each) for each in arguments.until),
         limit=until.after(arguments.time) if arguments.time is not None else None,
         save=arguments.save,
         dialect=_choice(Dialect, "dialect", arguments.dialect),
-        record=Path(arguments.record) if arguments.record is not None else None,
-        replay=Path(arguments.replay) if arguments.replay is not None else None,
+        record=arguments.record,
+        replay=arguments.replay,
         text=keys.unescape(arguments.type) if arguments.type is not None else "",
     )
+
+
+def _check_can_be_made(name: str) -> None:
+    from pathlib import Path
+
+    file = Path(name).absolute()
+    if not file.parent.is_dir():
+        raise ConfigError(f"{name}: there is no such folder")
+    if file.exists() and not file.is_file():
+        raise ConfigError(f"{name}: is there, and is not a file")
 
 
 def _machine(arguments: argparse.Namespace) -> Machine:
@@ -171,12 +172,16 @@ def _choice(kind: type[Choice], option: str, text: str) -> Choice:
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
+    from emu.tools import saves
+
     report = saves.inspect(arguments.file)
     _show(report.to_json() if arguments.json else report.to_text())
     return DONE
 
 
 def _diff(arguments: argparse.Namespace) -> int:
+    from emu.tools import differences, saves
+
     with saves.diff(arguments.a, arguments.b, wire=arguments.wire) as found:
         tell = differences.json_text if arguments.json else differences.lines
         for piece in tell(found):
@@ -187,6 +192,11 @@ def _diff(arguments: argparse.Namespace) -> int:
 
 
 def _info() -> int:
+    import platform
+
+    from emu.cpu import binding, native
+    from emu.cpu.choose import choose
+
     chosen = choose(EngineChoice.AUTO)
     problem = native.UNAVAILABLE
     _show(
@@ -208,12 +218,16 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         case "inspect":
             return _inspect(arguments)
         case "verify":
+            from emu.tools import saves
+
             _show(saves.verify(arguments.file))
         case "diff":
             return _diff(arguments)
         case "info":
             return _info()
         case "demo":
+            from emu.tools import demo
+
             demo.demonstrate(_show)
     return DONE
 

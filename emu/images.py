@@ -6,42 +6,49 @@ In a checkout that is `firmware/images`; an installed package carries a copy of 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emu.errors import ConfigError, HostError
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 ROM = "emu.rom"
 
-_PLACES = (
-    Path(__file__).parent / "_firmware",
-    Path(__file__).parent.parent / "firmware" / "images",
-)
+_HERE = os.path.dirname(__file__)
+_PLACES = (f"{_HERE}/_firmware", f"{os.path.dirname(_HERE)}/firmware/images")
 
 Source = str | os.PathLike[str] | bytes  # a file, or what would be in it
 
 
 def path(name: str) -> Path:
     """The file *name* of the firmware; HostError where there is no such thing."""
+    from pathlib import Path
+
+    return Path(_path(name))
+
+
+def _path(name: str) -> str:
     for place in _PLACES:
-        if (place / name).is_file():
-            return place / name
+        if os.path.isfile(f"{place}/{name}"):
+            return f"{place}/{name}"
     raise HostError(f"{name}: not among the firmware of this installation")
 
 
 def guests() -> list[str]:
     """The names of the guests that come along, such as ``hello``."""
-    return sorted({file.stem for place in _PLACES for file in place.glob("*.bin")})
+    files = [file for place in _PLACES if os.path.isdir(place) for file in os.listdir(place)]
+    return sorted({file.removesuffix(".bin") for file in files if file.endswith(".bin")})
 
 
-def find(name: str) -> Path:
+def find(name: str) -> str:
     """The file a user means by *name*: a path, or else a guest's name such as ``hello``."""
-    given = Path(name)
-    if given.exists() and not given.is_dir():
-        return given
+    if os.path.exists(name) and not os.path.isdir(name):
+        return name
     known = guests()
     if name in known:
-        return path(f"{name}.bin")
-    if given.is_dir():
+        return _path(f"{name}.bin")
+    if os.path.isdir(name):
         raise HostError(f"{name}: a folder, not a guest")
     raise HostError(
         f"{name}: no such file, and no guest of this name: there are {', '.join(known)}"
@@ -60,14 +67,14 @@ def guest(source: Source, most: int) -> bytes:
 def rom(source: Source | None, most: int) -> bytes:
     """A ROM of *most* bytes at the most, by its file or its contents; None is ours."""
     if source is None:
-        source = path(ROM)
+        source = _path(ROM)
     return source if isinstance(source, bytes) else read(source, most)
 
 
 def read(file: str | os.PathLike[str], most: int) -> bytes:
     """The contents of *file*; HostError where it cannot be read, ConfigError for over *most* bytes."""
     try:
-        with Path(file).open("rb") as opened:
+        with open(file, "rb") as opened:
             data = opened.read(most + 1)
     except OSError as error:
         raise HostError(f"{file}: {error.strerror}") from error

@@ -21,17 +21,18 @@ from __future__ import annotations
 
 import enum
 import itertools
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emu import attrs
 from emu.clock import NEVER
 from emu.errors import HostError, StreamError
 from emu.isa import Slot
 from emu.savevm.vmstate import Saved, UnfitError, Values, blob, choice, queue, reg, whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DATA_MOST = 1 << 16  # of one input
 PENDING_MOST = 1 << 16  # inputs in the queue
@@ -168,6 +169,8 @@ class Recorder:
         self._write("a", {"end": end_ns, "digest": digest})
 
     def _write(self, mode: str, line: dict[str, object]) -> None:
+        import json
+
         try:
             with self.path.open(mode) as file:
                 file.write(json.dumps(line) + "\n")
@@ -217,6 +220,8 @@ class _Line:
 
     def read(self) -> dict[str, Any]:
         """The JSON object that it is."""
+        import json
+
         try:
             found = json.loads(self.text)
         except (ValueError, RecursionError):

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO, Protocol, Self
 
-from emu import attrs, desk, drives, images, inputs, nameplate, qemu
+from emu import attrs, desk, drives, images, inputs, nameplate
 from emu.board import BOARDS, Board, Options, Outside, Part
 from emu.clock import NEVER, NS_PER_S, Clock
 from emu.cpu import state as cpu_state
@@ -35,14 +35,9 @@ from emu.host.ends import HostEnd
 from emu.images import Source as File
 from emu.inputs import Input, Source
 from emu.isa import Slot
-from emu.kernels import files as kernels
 from emu.kernels.placement import Placement
 from emu.memory import ROM_MOST, Memory, parse_size
-from emu.savevm import digest, stream
-from emu.savevm.files import save_file
-from emu.savevm.live import Saving
-from emu.savevm.load import load as load_stream
-from emu.savevm.load import read_head
+from emu.savevm import stream
 from emu.savevm.sections import Dialect, Foreign, Reader
 from emu.savevm.stream import Stream
 from emu.until import After, AtClock, Condition, Goals, Reason, SerialText, Stopped
@@ -264,6 +259,8 @@ class Machine:
 
     def digest(self) -> str:
         """What stands for the whole state: equal digests, equal machines.  FORMAT.md defines it."""
+        from emu.savevm import digest
+
         return digest.digest_of(self._board.slot.registry)
 
     # --- what comes from outside ----------------------------------------------------------
@@ -455,6 +452,10 @@ class Machine:
         Raises ExportError where the dialect cannot express what the machine holds, HostError
         where the host refuses.
         """
+        from emu import qemu
+        from emu.savevm.files import save_file
+        from emu.savevm.live import Saving
+
         chosen = Dialect(dialect) if isinstance(dialect, str) else dialect
         # The engine's TLB is in no save: who goes on from here starts with an empty one, too.
         self._board.processor.engine.flush_tlb()
@@ -478,6 +479,9 @@ class Machine:
 
         Raises StreamError where it is refused, and then nothing has changed.
         """
+        from emu import qemu
+        from emu.savevm.load import read_head
+
         f, close = _open_save(source)
         try:
             reader = Reader(f)
@@ -492,6 +496,8 @@ class Machine:
             close()
 
     def _load(self, reader: Reader, foreign: Foreign | None = None) -> None:
+        from emu.savevm.load import load as load_stream
+
         load_stream(reader, self._board.slot.registry, foreign)
         self._board.processor.engine.invalidate_all()
         self._reset_asked = False
@@ -511,6 +517,8 @@ def load(
     plugged in then.  Raises StreamError, with section, field and offset, for a save that is damaged or is
     no save, HostError for a file that cannot be read.
     """
+    from emu.savevm.load import read_head
+
     f, close = _open_save(source)
     try:
         reader = Reader(f)
@@ -565,9 +573,14 @@ def _placement(
         raise ConfigError("an entry is for flat images, and there is none")
     if kernel is not None and load:
         raise ConfigError("a kernel and flat images exclude each other")
+    if kernel is None and not load:
+        return None
+
+    from emu.kernels import files as kernels
+
     if kernel is not None:
         return kernels.place_kernel(kernel, initrd, append, memory_bytes)
-    return kernels.place_flat(load, entry, memory_bytes) if load else None
+    return kernels.place_flat(load, entry, memory_bytes)
 
 
 def _choice(name: str) -> EngineChoice:

@@ -12,11 +12,9 @@ memory, whose holes tell at once which pages nobody has ever written.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import mmap
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -46,6 +44,8 @@ class _File:
         if sys.platform == "linux":
             self.fd = os.memfd_create("emu-ram", os.MFD_CLOEXEC)
         else:
+            import tempfile
+
             with tempfile.TemporaryFile() as file:
                 self.fd = os.dup(file.fileno())
         os.truncate(self.fd, size)
@@ -205,6 +205,8 @@ def _map_over(address: int, size: int, fd: int) -> None:
 
 def page_hash(page: bytes | memoryview) -> bytes:
     """The BLAKE2b-128 of one page: what digests and comparisons of RAM are made of."""
+    import hashlib
+
     return hashlib.blake2b(page, digest_size=16).digest()
 
 

@@ -29,7 +29,7 @@ class TestGuests:
     def test_by_name(self) -> None:
         """As in ``emu run hello``, from any folder."""
         assert b"Hello from a guest of emu." in images.guest("hello", MOST)
-        assert images.find("hello").is_absolute()
+        assert Path(images.find("hello")).is_absolute()
 
     def test_a_file_comes_before_a_name(self, here: Path) -> None:
         """Whoever has made a file of that name means it."""
@@ -41,7 +41,7 @@ class TestGuests:
         """A folder is nothing that boots."""
         (here / "hello").mkdir()
 
-        assert images.find("hello").name == "hello.bin"
+        assert Path(images.find("hello")).name == "hello.bin"
 
     def test_by_path(self, here: Path) -> None:
         """A string or a Path."""

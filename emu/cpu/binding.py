@@ -28,7 +28,7 @@ def _version() -> str:
 
 def _is_measured() -> bool:
     """True where the library is the very file that layout.py and native.c were made with."""
-    with open(preload.UNICORN, "rb") as file:  # noqa: PTH123 - pathlib takes its time to import
+    with open(preload.UNICORN, "rb") as file:
         return layout.BUILD_ID in file.read(layout.BUILD_ID_WITHIN)
 
 

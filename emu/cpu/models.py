@@ -10,7 +10,6 @@ Intel SDM volume 2A, CPUID.
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
 
 from emu import attrs
 from emu.cpu import unicorn_h
@@ -43,7 +42,8 @@ _PENTIUM3 = _PENTIUM | PAE | SEP | PGE | CMOV | PAT | PSE36 | FXSR | SSE
 VENDOR = (0x756E_6547, 0x6C65_746E, 0x4965_6E69)  # "Genu", "ntel", "ineI": EBX, ECX, EDX
 
 
-class Leaf(NamedTuple):
+@attrs.frozen
+class Leaf:
     """What CPUID leaves in the four registers."""
 
     eax: int

@@ -141,7 +141,8 @@ class Wiring:
 
     def _cpuid(self, _uc: int, _user: int) -> int:
         leaf = self.model.cpuid(self.uc.read(unicorn_h.UC_X86_REG_EAX))
-        for register, value in zip(_CPUID_RESULTS, leaf, strict=True):
+        values = (leaf.eax, leaf.ebx, leaf.ecx, leaf.edx)
+        for register, value in zip(_CPUID_RESULTS, values, strict=True):
             self.uc.write(register, value)
         return 1
 

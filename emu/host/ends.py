@@ -31,8 +31,6 @@ from typing import Protocol
 
 from emu.errors import ConfigError
 from emu.host.descriptors import refused, write_all
-from emu.host.pty import PseudoTerminal
-from emu.host.sockets import listen_tcp, listen_unix
 from emu.host.terminal import Terminal
 
 FORMS = "stdio, file:PATH, unix:PATH, tcp:HOST:PORT, pty, none"
@@ -153,14 +151,20 @@ def open_end(spec: str, announce: Callable[[str], None] = tell) -> HostEnd:
         case "stdio", "", _:
             return Terminal()
         case "pty", "", _:
+            from emu.host.pty import PseudoTerminal
+
             terminal = PseudoTerminal()
             announce(f"serial port on {terminal.path}")
             return terminal
         case "file", _, path if is_path(path):
             return File(path)
         case "unix", _, path if is_path(path):
+            from emu.host.sockets import listen_unix
+
             return listen_unix(path).wait_for_client(announce)
         case "tcp", _, address if is_address(address):
+            from emu.host.sockets import listen_tcp
+
             host, _, port = address.rpartition(":")
             return listen_tcp(host.strip("[]"), int(port)).wait_for_client(announce)
         case _:

@@ -56,7 +56,6 @@ Reference, "Real-Time Clock/CMOS RAM Information" and port 70h; R. Brown's CMOS 
 
 from __future__ import annotations
 
-import calendar
 import datetime as dt
 import enum
 from collections.abc import Mapping
@@ -311,7 +310,8 @@ def shown(state: State) -> Moment:
 
     year = 2000 + number(Reg.YEAR, 0, 99)
     month = number(Reg.MONTH, 1, 12)
-    date = number(Reg.DATE, 1, calendar.monthrange(year, month)[1])
+    next_month = dt.date(year + month // 12, month % 12 + 1, 1)
+    date = number(Reg.DATE, 1, (next_month - dt.timedelta(days=1)).day)
     hour = min(from_hours(state, state.time[Reg.HOURS]), 23)
     minute = 60 * hour + number(Reg.MINUTES, 0, 59)
     return Moment(

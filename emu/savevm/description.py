@@ -16,7 +16,6 @@ A section of which nothing else is known is sized by this: its payload has no le
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -86,6 +85,8 @@ def seal(text: bytes) -> bytes:
 
 def dump_json(told: dict[str, Any]) -> bytes:
     """*told* as it stands in a stream, but for its checksum."""
+    import json
+
     return json.dumps(told, separators=(",", ":")).encode()
 
 
@@ -134,6 +135,8 @@ def _fields(layout: Iterable[Field | Constant], values: Any) -> Iterator[dict[st
 
 def read(f: Stream) -> dict[str, Any]:
     """Read a description, behind its type byte; its own checksum, where it has one, is checked."""
+    import json
+
     size = f.get_be32()
     if size > TEXT_MOST:
         raise f.error("too long", found=size, expected=f"{TEXT_MOST} at most")
@@ -179,6 +182,8 @@ def find(tail: bytes) -> dict[str, Any]:
 
     It is sought backwards, by the bytes that come before it and a length that fits.
     """
+    import json
+
     start = len(tail)
     while (start := tail.rfind(BEFORE, 0, start)) >= 0:
         begin = start + len(BEFORE) + 4

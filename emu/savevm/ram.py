@@ -21,7 +21,6 @@ Not saved: that a page was never written; it is zero, which is all the guest can
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import sys
 from array import array
@@ -495,9 +494,8 @@ def tree_digest(blocks: Mapping[str, tuple[int, Iterable[tuple[int, bytes]]]]) -
 
 
 def _block_root(name: str, size: int, hashes: Iterable[tuple[int, bytes]]) -> bytes:
-    root = hashlib.blake2b(digest_size=16)
-    root.update(struct.pack(">B", len(name)) + name.encode("ascii") + struct.pack(">Q", size))
+    root = [struct.pack(">B", len(name)), name.encode("ascii"), struct.pack(">Q", size)]
     for group, pages in groupby(hashes, key=lambda page: page[0] // GROUP_PAGES):
         rows = b"".join(struct.pack(">I", number) + digest for number, digest in pages)
-        root.update(struct.pack(">I", group) + hashlib.blake2b(rows, digest_size=16).digest())
-    return root.digest()
+        root += [struct.pack(">I", group), page_hash(rows)]
+    return page_hash(b"".join(root))

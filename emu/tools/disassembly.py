@@ -130,7 +130,7 @@ class Decoder:
     _linear: LinearMemory = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        import capstone  # noqa: PLC0415 - an extra, and large
+        import capstone
 
         self._capstone = capstone
         modes = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32}

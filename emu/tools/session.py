@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from pathlib import Path
 
 from emu import attrs, until
 from emu.errors import StreamError
@@ -25,8 +25,8 @@ class Plan:
     limit: Condition | None = None  # so long, and no longer
     save: str | None = None
     dialect: Dialect = Dialect.EMU
-    record: Path | None = None
-    replay: Path | None = None
+    record: str | os.PathLike[str] | None = None
+    replay: str | os.PathLike[str] | None = None
     text: str = ""  # to be typed as the run begins
 
     @property
@@ -53,7 +53,9 @@ def _recorded(vm: Machine, plan: Plan, console: Console) -> Stopped:
     if plan.record is None:
         _type(vm, plan)
         return vm.run(plan.conditions, front=console)
-    recorder = Recorder(plan.record, vm.digest())
+    from pathlib import Path
+
+    recorder = Recorder(Path(plan.record), vm.digest())
     vm.inputs.recorders.append(recorder.record)
     _type(vm, plan)
     stopped = vm.run(plan.conditions, front=console)
@@ -66,9 +68,11 @@ def _type(vm: Machine, plan: Plan) -> None:
         vm.keyboard.type(plan.text)
 
 
-def _replayed(vm: Machine, plan: Plan, path: Path, console: Console) -> Stopped:
+def _replayed(vm: Machine, plan: Plan, path: str | os.PathLike[str], console: Console) -> Stopped:
     """Run as the recording says, and compare where it ends."""
-    recording = read_recording(path)
+    from pathlib import Path
+
+    recording = read_recording(Path(path))
     _check_same(f"{path}: recorded on another machine", vm.digest(), recording.start_digest)
     vm.serial.listening = False
     vm.inputs.play(recording.inputs)

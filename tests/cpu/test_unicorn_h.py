@@ -13,7 +13,7 @@ NAMES = [name for name in vars(unicorn_h) if name.startswith("UC_")]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each(name: str) -> None:
-    from unicorn import unicorn_const, x86_const  # noqa: PLC0415 - after emu, which comes first
+    from unicorn import unicorn_const, x86_const
 
     theirs = x86_const if name.startswith(("UC_X86_", "UC_CPU_")) else unicorn_const
 
