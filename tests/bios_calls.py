@@ -18,7 +18,7 @@ from typing import Protocol, Self
 from programs import require
 
 import emu
-from emu import attrs, images
+from emu import attrs, drives, images
 from emu.host.ends import Memory as MemoryEnd
 
 FIRMWARE = Path(__file__).parents[1] / "firmware"
@@ -240,6 +240,25 @@ class Bios:
 
     def close(self) -> None:
         self.line.close()
+
+
+ENTERED = b"guest at 0000:7C00\r\n"
+
+
+def starter(name: str, caller: bytes, folder: Path) -> Callable[..., Bios]:
+    """How to start machine *name*, QEMU or one of our engines, with *caller* in it, and drives."""
+    program = caller[:510]  # without the mark it is no drive
+
+    def start(*, floppy: bytes | None = None, disk: bytes | None = None) -> Bios:
+        if name == "qemu":
+            line = OnQemu.start(*fw_cfg(folder, drives.files(program, floppy, disk)))
+        else:
+            line = Ours.start(name, image=program, floppy=floppy, disk=disk)
+        bios = Bios(line)
+        bios.wait(ENTERED)
+        return bios
+
+    return start
 
 
 def fw_cfg(folder: Path, files: dict[str, bytes]) -> Sequence[str]:

@@ -13,14 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bios_calls import CF, IF, ZF, Bios, OnQemu, Ours, assemble, fw_cfg
+from bios_calls import CF, ENTERED, IF, ZF, Bios, Ours, starter
 
 import emu
-from emu import drives
 from emu.host.ends import Memory as MemoryEnd
-
-HERE = Path(__file__).parent
-ENTERED = b"guest at 0000:7C00\r\n"
 
 BUFFER = 0x2_0000
 SEGMENT = BUFFER >> 4
@@ -38,36 +34,6 @@ FLOPPY = numbered(2880)
 DISK = numbered(1500)[:-100]  # not whole sectors; nearly two cylinders
 
 
-def starter(name: str, caller: bytes, folder: Path) -> Callable[..., Bios]:
-    """How to start machine *name* with *caller* in it and files for fw_cfg."""
-    program = caller[:510]  # without the mark it is no drive
-
-    def start(*, floppy: bytes | None = None, disk: bytes | None = None) -> Bios:
-        if name == "qemu":
-            files = drives.files(program, floppy, disk)
-            line = OnQemu.start(*fw_cfg(folder, files))
-        else:
-            line = Ours.start(name, image=program, floppy=floppy, disk=disk)
-        bios = Bios(line)
-        bios.wait(ENTERED)
-        return bios
-
-    return start
-
-
-@pytest.fixture(scope="module")
-def caller(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return assemble(HERE / "caller.asm", tmp_path_factory.mktemp("caller"))
-
-
-@pytest.fixture(scope="module", params=["auto", "qemu"])
-def start(
-    request: pytest.FixtureRequest, caller: bytes, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Bios]:
-    """Starts a machine with the drives that it is told."""
-    return starter(request.param, caller, tmp_path_factory.mktemp(request.param))
-
-
 @pytest.fixture(scope="module")
 def shared(start: Callable[..., Bios]) -> Iterator[Bios]:
     """One with both drives, for all that changes nothing that matters."""
@@ -78,7 +44,7 @@ def shared(start: Callable[..., Bios]) -> Iterator[Bios]:
 
 @pytest.fixture
 def bios(shared: Bios) -> Bios:
-    shared.write(BUFFER, b"\xee" * 2048)
+    shared.write(BUFFER, b"\xee" * 512)
     return shared
 
 

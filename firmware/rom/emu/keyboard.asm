@@ -6,7 +6,7 @@
 ;
 ;       00h 10h         wait for a key; AX = the key
 ;       01h 11h         ZF = 0 and AX = the next key, which stays; or ZF = 1
-;       02h 12h         AL = the SHIFT_... bits; AH = 0
+;       02h 12h         AL = the SHIFT_... bits; 12h: AH = 0
 ;       05h             put key CX in the ring; AL = 0, or 1 if it is full
 ;       others          nothing
 ;
@@ -353,15 +353,21 @@ int_keyboard:
         SERVICE
         cmp     ah, 05h
         je      .store
+        cmp     ah, 12h
+        je      .shifts_12h
+        cmp     ah, 02h
+        je      .shifts
         and     ah, ~10h & 0FFh
         cmp     ah, 01h
         jb      .wait
         je      .peek
-        cmp     ah, 02h
-        jne     return
+        jmp     return
+
+.shifts_12h:
+        mov     byte [CALLER_AH], 0
+.shifts:
         mov     al, [BDA_SHIFTS]
-        mov     ah, 0
-        mov     [CALLER_AX], ax
+        mov     [CALLER_AL], al
         jmp     return
 
 .store: mov     ax, cx

@@ -230,7 +230,8 @@ system_ranges:
 
 ; ---- AH=86h: wait ----
 
-; Refresh toggles a bit each 15 us.  Interrupts are on, as this may take long.
+; Refresh toggles a bit each 15 us (QEMU's: as often as it is looked at).  Interrupts are on, as this
+; may take long.
 system_wait:
         in      al, PORT_61
         cmp     al, 0FFh                ; nobody
