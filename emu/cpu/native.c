@@ -359,11 +359,19 @@ __asm__(".text\n"
         "    mov %rbp, %rdi\n"
         "    jmp emu_native_look\n");
 
-/* The call of 4 after all: the addition is taken back, as the look comes first. */
+/* The call of 4 after all: the addition is taken back, as the look comes first.  Kernels run long with
+ * IF clear and an interrupt pending: each block's start comes here then, and the limit moves along. */
 LOCAL __attribute__((used)) void emu_native_look(const uint8_t *env)
 {
-    struct emu_native_engine *e = by_env(env);
+    struct emu_native_engine *e = engines;
+    if (UNLIKELY(e->env != env))
+        e = by_env(env);
     e->over_ns -= e->block_ns;
+    if (e->pace == BLOCKS && !(*(const uint32_t *)(env + ENV_EFLAGS) & EFLAGS_IF) &&
+        now_ns(e) < e->deadline_ns) {
+        e->limit_ns += e->block_ns;
+        return;
+    }
     helper_check_exit_request_x86_64(e->uc, 0);
 }
 
