@@ -29,14 +29,15 @@ class BadUsage(Exception):  # noqa: N818 - argparse's word for it
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure; returns the exit status."""
     options = parser().parse_args(arguments)
-    try:
-        earlier = read(options.compare) if options.compare is not None else None
-        rows = chosen({row.name: row for row in ROWS}, options.rows, "row")
-        taking_part = chosen({peer.name: peer for peer in peers.find()}, options.peers, "peer")
-    except BadUsage as error:
-        sys.stderr.write(f"benchmarks: {error}\n")
-        return BAD_USAGE
     with tempfile.TemporaryDirectory() as folder:
+        try:
+            earlier = read(options.compare) if options.compare is not None else None
+            rows = chosen({row.name: row for row in ROWS}, options.rows, "row")
+            here = peers.find(Path(folder) / "installed")
+            taking_part = chosen({peer.name: peer for peer in here}, options.peers, "peer")
+        except BadUsage as error:
+            sys.stderr.write(f"benchmarks: {error}\n")
+            return BAD_USAGE
         measured = [
             contest.measure(row, taking_part, options.repeat, Path(folder), tell) for row in rows
         ]

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from benchmarks.installation import environment
 from emu import attrs
 
 READ_BYTES = 4096
@@ -55,6 +56,7 @@ def run(
         subprocess.Popen(  # noqa: S603 - the commands are those of peers.py
             command,
             cwd=folder,
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=complaints,

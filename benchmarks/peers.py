@@ -3,7 +3,7 @@
 All are given the same PC as far as they can be: 16 MiB, a Pentium III, no disk, no screen, and the
 same ROM in the place of a BIOS.  A guest ends them through QEMU's debug-exit port.
 
-    emu          this one, as a user runs it: the native engine where it can be had
+    emu          this one, as a user has it installed: the native engine where it can be had
     qemu-tcg     translates to the host's code, as ours does; its clock is the host's
     qemu-icount  the same with a clock that counts instructions: it is as deterministic as ours
 """
@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
+from pathlib import Path
 from typing import Protocol
 
+from benchmarks.installation import environment, install
 from benchmarks.rows import Boot, Console
 from emu import attrs
 
@@ -42,16 +43,21 @@ class Ours:
 
     name: str
     version: str
+    program: Path
 
     @classmethod
-    def find(cls) -> Ours:
-        command = [sys.executable, "-m", "emu", "info"]
-        told = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    def find(cls, folder: Path) -> Ours:
+        """Install it in *folder*."""
+        program = install(folder)
+        told = subprocess.run(  # noqa: S603
+            [program, "info"], env=environment(), capture_output=True, text=True, check=True
+        )
         lines = dict(line.split(maxsplit=1) for line in told.stdout.splitlines())
-        return cls("emu", f"{lines['emu']}, Unicorn {lines['unicorn']}, engine {lines['engine']}")
+        version = f"{lines['emu']}, Unicorn {lines['unicorn']}, engine {lines['engine']}"
+        return cls("emu", version, program)
 
     def command(self, boot: Boot) -> list[str]:
-        command = [sys.executable, "-m", "emu", "run", "-m", f"{MEMORY_MIB}M"]
+        command = [str(self.program), "run", "-m", f"{MEMORY_MIB}M"]
         if boot.image is None:
             command += ["-bios", str(boot.rom)]
         else:
@@ -87,9 +93,9 @@ class Qemu:
         return command
 
 
-def find() -> list[Peer]:
-    """Ours, and whatever else is here."""
-    peers: list[Peer] = [Ours.find()]
+def find(folder: Path) -> list[Peer]:
+    """Ours, installed in *folder*, and whatever else is here."""
+    peers: list[Peer] = [Ours.find(folder)]
     qemu = shutil.which(QEMU)
     if qemu is not None:
         version = _first_line([qemu, "--version"])

@@ -6,6 +6,8 @@ says that it computes, as computed here.
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Sequence
@@ -17,6 +19,7 @@ from programs import require
 import emu
 from benchmarks import contest, measure, peers, table
 from benchmarks.__main__ import BAD_USAGE, DONE, FAILED, REPEAT, main, parser
+from benchmarks.installation import environment, install
 from benchmarks.measure import End
 from benchmarks.peers import Ours, Qemu
 from benchmarks.results import Measured, Results, Sample, UnreadableResults
@@ -362,10 +365,9 @@ class TestPeers:
     ROM = Boot(Path("a.rom"))
 
     def test_ours_boots_the_ROM_of_a_row(self) -> None:
-        command = Ours("emu", "1").command(self.ROM)
+        command = Ours("emu", "1", Path("emu")).command(self.ROM)
 
-        assert command[1:] == [
-            "-m",
+        assert command == [
             "emu",
             "run",
             "-m",
@@ -377,9 +379,9 @@ class TestPeers:
         ]
 
     def test_ours_boots_an_image_as_a_user_does(self) -> None:
-        command = Ours("emu", "1").command(Boot(Path("a.rom"), image=Path("a.bin")))
+        command = Ours("emu", "1", Path("emu")).command(Boot(Path("a.rom"), image=Path("a.bin")))
 
-        assert command[1:] == ["-m", "emu", "run", "-m", "16M", "a.bin", "-serial", "stdio"]
+        assert command == ["emu", "run", "-m", "16M", "a.bin", "-serial", "stdio"]
 
     def test_a_peer_of_ours_is_given_the_clock_it_is_named_for(self) -> None:
         command = Qemu("qemu-icount", "1", "qemu", ("-icount", "shift=0")).command(self.ROM)
@@ -391,14 +393,35 @@ class TestPeers:
         boot = Boot(Path("a.rom"), console=console)
         wanted = {Console.SERIAL: "-serial", Console.DEBUG: "-debugcon"}[console]
 
-        for peer in (Ours("emu", "1"), Qemu("qemu-tcg", "1", "qemu")):
+        for peer in (Ours("emu", "1", Path("emu")), Qemu("qemu-tcg", "1", "qemu")):
             command = peer.command(boot)
             assert command[command.index("stdio") - 1] == wanted
 
-    def test_ours_is_always_there_and_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_ours_is_always_there_and_first(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         monkeypatch.setenv("PATH", "")
 
-        assert [peer.name for peer in peers.find()] == ["emu"]
+        assert [peer.name for peer in peers.find(tmp_path / "installed")] == ["emu"]
+
+    def test_ours_starts_as_it_does_for_a_user(self, tmp_path: Path) -> None:
+        """It is this checkout, in a Python that nothing else was installed in."""
+        program = install(tmp_path / "installed")
+        python = program.parent / "python"
+        script = "import emu, sys; print(emu.__file__, '_distutils_hack' in sys.modules)"
+        told = subprocess.run(
+            [python, "-c", script], env=environment(), capture_output=True, text=True, check=True
+        )
+
+        assert told.stdout.split() == [emu.__file__, "False"]
+
+    def test_nothing_that_Python_is_told_here_changes_a_run(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+        assert "PYTHONDONTWRITEBYTECODE" not in environment()
+        assert environment()["PATH"] == os.environ["PATH"]
 
 
 # ==== the table and the file ==============================================================
