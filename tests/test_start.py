@@ -18,6 +18,7 @@ import pytest
 LEFT_OUT = {
     "attr": "classes, by the package attrs: emu.attrs is quicker to import",
     "unicorn": "the Python binding: emu.cpu.binding calls the library",
+    "emu.cpu.reference": "--engine reference, and where there is no native one",
     "emu.kernels.files": "-kernel and flat images",
     "emu.qemu": "saves in QEMU's dialect",
     "emu.savevm.compare": "emu diff",

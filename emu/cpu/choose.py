@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emu import attrs
-from emu.cpu import native, reference
+from emu.cpu import native
 from emu.cpu.engine import EngineChoice, EngineFactory
 from emu.errors import ConfigError
 
@@ -22,10 +22,16 @@ def choose(choice: EngineChoice) -> Chosen:
     problem = native.UNAVAILABLE
     asked_for = choice is not EngineChoice.AUTO
     if choice is EngineChoice.REFERENCE:
-        return Chosen("reference", "asked for", reference.make)
+        return _reference("asked for")
     if problem is None:
         why = "asked for" if asked_for else "its self-check passes"
         return Chosen("native", why, native.make)
     if asked_for:
         raise ConfigError(f"no native engine: {problem}")
-    return Chosen("reference", f"no native engine: {problem}", reference.make)
+    return _reference(f"no native engine: {problem}")
+
+
+def _reference(why: str) -> Chosen:
+    from emu.cpu import reference
+
+    return Chosen("reference", why, reference.make)
