@@ -9,8 +9,9 @@ whenever the class is defined; for the hundred classes of a machine, and with al
 this took longer than anything else that happens before a guest runs.  Here the methods are
 closures over the fields, so that a class costs next to nothing.
 
-Not as in attrs: no slots, no converters, no order; a field's name is its parameter's, underscore and
-all; a store may go unchecked (`check_stores=False`).
+Not as in attrs: no slots, but where stores are checked none goes to what is no field; no converters,
+no order; a field's name is its parameter's, underscore and all; stores may go unchecked
+(`check_stores=False`).
 """
 
 from __future__ import annotations
@@ -208,12 +209,15 @@ def _init(cls: type[Any]) -> Callable[..., None]:
 
 
 def _checking_setattr(cls: type[Any]) -> Callable[[Any, str, Any], None]:
-    checked = {each.name: (each, each.validator) for each in fields(cls) if each.validator}
+    declared = {each.name: each for each in fields(cls)}
 
     def __setattr__(self: Any, name: str, value: Any) -> None:  # noqa: N807
-        if name in checked:
-            attribute, check = checked[name]
-            check(self, attribute, value)
+        attribute = declared.get(name)
+        if attribute is None:
+            if not hasattr(cls, name):  # no property of the class's either: it would not be saved
+                raise AttributeError(f"{cls.__name__} has no field {name!r}")
+        elif attribute.validator is not None:
+            attribute.validator(self, attribute, value)
         object.__setattr__(self, name, value)
 
     return __setattr__

@@ -34,6 +34,14 @@ class Point:
     def __attrs_post_init__(self) -> None:
         self._seen = self.x
 
+    @property
+    def both(self) -> tuple[int, int]:
+        return self.x, self.y
+
+    @both.setter
+    def both(self, value: int) -> None:
+        self.x = self.y = value
+
 
 @attrs.frozen
 class Fixed:
@@ -123,6 +131,17 @@ class TestChecking:
             point.y = 10
 
         assert point.y == 2
+
+    def test_storing_to_what_is_no_field(self) -> None:
+        """A State's value in the wrong place would be in no save."""
+        with pytest.raises(AttributeError, match="Point has no field 'z'"):
+            Point(1).z = 1  # type: ignore[attr-defined]
+
+    def test_storing_by_a_property(self) -> None:
+        point = Point(1)
+        point.both = 3
+
+        assert (point.x, point.y) == (3, 3)
 
         assert Point(1, 9).x == 1
 
