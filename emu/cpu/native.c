@@ -2,23 +2,24 @@
  *
  * Unicorn's wheel calls its own global functions through its procedure linkage table.  A shared
  * object that is loaded into the global scope before Unicorn can therefore stand in for them.
- * Six are stood in for here.  They do their work for the engines that were registered with
+ * Seven are stood in for here.  They do their work for the engines that were registered with
  * `emu_native_register`, and forward for every other engine of the process as if we were not there.
  *
  *   1  tlb_set_page_with_attrs          a page with no translated code needs no call per store
  *   2  tlb_protect_code                 ... until it gets some, under whatever virtual address
- *   3  check_exit_request               no look for a stop after each load and store
- *   4  helper_check_exit_request        the look at each block's start: here the clock ticks, and
+ *   3  tlb_unprotect_code               ... and again when the last of it has been written over
+ *   4  check_exit_request               no look for a stop after each load and store
+ *   5  helper_check_exit_request        the look at each block's start: here the clock ticks, and
  *                                       here alone a run stops
- *   5  cpu_loop_exit_noexc              a block that changes itself goes on as one more block,
+ *   6  cpu_loop_exit_noexc              a block that changes itself goes on as one more block,
  *                                       and no stop comes between
- *   6  tcg_gen_code                     the call at each block's start becomes an addition
+ *   7  tcg_gen_code                     the call at each block's start becomes an addition
  *
  * What Python does per block in reference.py is `emu_native_block` here; the two must agree.
  * corrections.c stands in for more, where Unicorn's processor departs from the manual; delivery.c
  * delivers exceptions.
  *
- * Every global name begins with emu_native_, but for the six: a global of ours that also exists in
+ * Every global name begins with emu_native_, but for the seven: a global of ours that also exists in
  * another library would stand in for that as well.
  */
 
@@ -79,6 +80,7 @@ static __thread struct emu_native_engine *starting;
 static struct {
     void (*tlb_set_page_with_attrs)(void *, uint64_t, uint64_t, uint32_t, int, int, uint64_t);
     void (*tlb_protect_code)(void *, uint64_t);
+    void (*tlb_unprotect_code)(void *, uint64_t);
     void (*check_exit_request)(void *);
     void (*helper_check_exit_request)(void *, uint32_t);
     void (*cpu_loop_exit_noexc)(void *) __attribute__((noreturn));
@@ -104,6 +106,7 @@ const char *emu_native_bind(void *library)
     } wanted[] = {
         {"tlb_set_page_with_attrs_x86_64", &real.tlb_set_page_with_attrs},
         {"tlb_protect_code_x86_64", &real.tlb_protect_code},
+        {"tlb_unprotect_code_x86_64", &real.tlb_unprotect_code},
         {"check_exit_request_x86_64", &real.check_exit_request},
         {"helper_check_exit_request_x86_64", &real.helper_check_exit_request},
         {"cpu_loop_exit_noexc_x86_64", &real.cpu_loop_exit_noexc},
@@ -215,7 +218,7 @@ void emu_native_unregister(struct emu_native_engine *e)
     munmap(e, PAGE_SIZE);
 }
 
-/* ---- the six --------------------------------------------------------------------------- */
+/* ---- the seven ------------------------------------------------------------------------ */
 
 /* 1.  Called when a page enters the TLB.  Unicorn leaves every writable page marked "not dirty",
  * which makes each store call out to look for translated code; where there is none in the
@@ -245,7 +248,19 @@ void tlb_protect_code_x86_64(void *uc, uint64_t ram_address)
     real.tlb_reset_dirty(e->cpu, (uint64_t)(uintptr_t)(e->ram + (page << PAGE_SHIFT)), PAGE_SIZE);
 }
 
-/* 3.  Called by the translator after each load and store it translates, to emit a look for a stop
+/* 3.  Called when a store has dropped the last translated block of a page.  The page's entries in the TLB
+ * keep their mark until they enter it the next time.  An operating system's pages change hands all
+ * the time: with Linux booted, without this, a large part of all stores call out. */
+void tlb_unprotect_code_x86_64(void *uc, uint64_t ram_address)
+{
+    struct emu_native_engine *e = by_uc(uc);
+    uint64_t page = ram_address >> PAGE_SHIFT;
+    if (e && page < e->ram_pages)
+        e->code[page] = 0;
+    real.tlb_unprotect_code(uc, ram_address);
+}
+
+/* 4.  Called by the translator after each load and store it translates, to emit a look for a stop
  * request.  A stop there would leave an instruction half done; none is wanted. */
 void check_exit_request_x86_64(void *tcg)
 {
@@ -307,7 +322,7 @@ static inline bool emu_native_block(struct emu_native_engine *e)
     return false;
 }
 
-/* 4.  Called by the translated code at the start of each block.  The real function takes its return
+/* 5.  Called by the translated code at the start of each block.  The real function takes its return
  * address as the place in the translated code, so it is tail-called. */
 void helper_check_exit_request_x86_64(void *uc, uint32_t in_delay_slot)
 {
@@ -325,7 +340,7 @@ void helper_check_exit_request_x86_64(void *uc, uint32_t in_delay_slot)
     real.helper_check_exit_request(uc, in_delay_slot);
 }
 
-/* 5.  Called when a block has been found to change its own code: the instruction that does is run
+/* 6.  Called when a block has been found to change its own code: the instruction that does is run
  * again, as a block of its own.  That block belongs to the interrupted one: it counts, but
  * no stop comes before it, or a run that is sliced there would count differently. */
 void cpu_loop_exit_noexc_x86_64(void *cpu)
@@ -338,7 +353,7 @@ void cpu_loop_exit_noexc_x86_64(void *cpu)
     real.cpu_loop_exit_noexc(cpu);
 }
 
-/* 6.  Called to make the host's code of a block.  It begins with the call of 4, which costs more than
+/* 7.  Called to make the host's code of a block.  It begins with the call of 5, which costs more than
  * many a block; what that does before the limit takes two instructions:
  *
  *     48 BF uc        mov   uc, %rdi             48 83 85 over_ns block_ns  add  block_ns, over_ns(%rbp)
@@ -359,7 +374,7 @@ __asm__(".text\n"
         "    mov %rbp, %rdi\n"
         "    jmp emu_native_look\n");
 
-/* The call of 4 after all: the addition is taken back, as the look comes first.  Kernels run long with
+/* The call of 5 after all: the addition is taken back, as the look comes first.  Kernels run long with
  * IF clear and an interrupt pending: each block's start comes here then, and the limit moves along. */
 LOCAL __attribute__((used)) void emu_native_look(const uint8_t *env)
 {
@@ -467,7 +482,7 @@ uint32_t emu_native_block_instructions(const struct emu_native_engine *e)
 }
 
 /* The instruction that has been stepped over may have changed that block; run whole, the block would
- * have been cut there, and its rest counted (see 5).  Returns 1 if so. */
+ * have been cut there, and its rest counted (see 6).  Returns 1 if so. */
 int emu_native_end_changed_block(struct emu_native_engine *e)
 {
     if (!e->block || !(*(const uint32_t *)(e->block + BLOCK_FLAGS) & BLOCK_IS_INVALID))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from rig import (
     SPARE,
     TABLE,
     Rig,
+    needs_native,
     paging,
     protected_mode,
     real_mode,
@@ -138,6 +140,47 @@ class TestByTheGuest:
         rig.run()
 
         assert (rig.state.ecx, rig.state.eax) == (1, 2)
+
+
+class TestAPageThatChangesHands:
+    """First code, then data, then code again, as an operating system's pages are."""
+
+    GUEST = bytes.fromhex(
+        "bb 00 c0 00 00"  # mov ebx, 0xc000
+        "ff d3"  # call ebx
+        "89 03"  # mov [ebx], eax     over all of the code that there is
+        "89 43 04"  # mov [ebx + 4], eax
+        "0f 20 d8"  # mov eax, cr3        an operating system would go on to another process
+        "0f 22 d8"  # mov cr3, eax
+        "c7 03 b0 02 c3 00"  # mov dword [ebx], 0xc302b0: mov al, 2; ret
+        "ff d3"  # call ebx
+        "88 c1"  # mov cl, al
+        "c6 43 01 03"  # mov byte [ebx + 1], 3
+        "ff d3"  # call ebx
+        "f4"  # hlt
+    )
+
+    def test_is_seen_to(self, rig: Rig) -> None:
+        rig.load(self.GUEST, paging())
+
+        rig.run()
+
+        assert (rig.state.ecx & 0xFF, rig.state.eax & 0xFF) == (2, 3)
+
+    @needs_native
+    def test_and_its_stores_are_fast_again(self) -> None:
+        """The mark of a page with code goes with the code; Linux's stores would all be slow soon."""
+        rig = Rig("native")
+        rig.memory.write(PATCHED, CALLED)
+        rig.load(self.GUEST[:12] + b"\xf4", paging())
+        shared = rig.processor.engine._shared
+
+        rig.run()
+
+        marks = ctypes.string_at(shared.code, shared.ram_pages)
+        assert not marks[PATCHED >> 12]
+        assert marks[CODE >> 12]
+        rig.close()
 
 
 class TestByTheHost:

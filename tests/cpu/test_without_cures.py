@@ -88,6 +88,12 @@ CURES = {
         "    e->code[page] = 1;\n    real.tlb_protect_code(uc, ram_address);\n    return;\n",
         "test_changing_code.py::TestByTheGuest::test_at_another_address_of_the_page",
     ),
+    "a page that is code no more": Cure(
+        "native.c",
+        "        e->code[page] = 0;\n    real.tlb_unprotect_code",
+        "        e->code[page] |= 0;\n    real.tlb_unprotect_code",
+        "test_changing_code.py::TestAPageThatChangesHands::test_and_its_stores_are_fast_again",
+    ),
     "code changed by the host": Cure(
         "native.c",
         "            real.tb_invalidate_phys_range(e->uc, address, address + length);\n",
