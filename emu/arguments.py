@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 import emu
@@ -72,21 +73,10 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and takes no abbreviation: tomorrow's options may clash.
+    """Says what is wrong in one line, and takes no abbreviation: tomorrow's options may clash."""
 
-    A command's options come from *add_options*, once the command is parsed: nobody waits for those
-    of all the others.
-    """
-
-    def __init__(self, add_options: Callable[[_Parser], None] | None = None, **rest: Any) -> None:
+    def __init__(self, **rest: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=_Help, **rest)
-        self._add_options = add_options
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        if self._add_options is not None:
-            self._add_options(self)
-            self._add_options = None
-        return super().parse_known_args(args, namespace)
 
     def _get_option_tuples(self, option_string: str) -> list[Any]:  # noqa: ARG002
         """What *option_string* may abbreviate: nothing.  allow_abbrev spares names with one dash."""
@@ -175,7 +165,14 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     _qemus(ends, "debugcon", default="none", metavar="END", help="the debug console (default none)")
 
 
-def _add_to_run(run: _Parser) -> None:
+def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
+    run = commands.add_parser(
+        "run",
+        help="boot a guest",
+        usage="emu run [OPTION ...] [IMAGE]",
+        description=f"Boot a guest.  The terminal is its serial port:\n{KEYS}",
+        epilog=RUN_EXAMPLES + "\n" + STATUS,
+    )
     run.add_argument(
         "image",
         nargs="?",
@@ -256,21 +253,43 @@ def _add_to_run(run: _Parser) -> None:
     _add_run_options(run)
 
 
-def _add_to_restore(restore: _Parser) -> None:
+def _add_restore(commands: argparse._SubParsersAction[_Parser]) -> None:
+    restore = commands.add_parser(
+        "restore",
+        help="go on from a save",
+        usage="emu restore [OPTION ...] FILE",
+        description=f"Go on from a save.  The terminal is the serial port:\n{KEYS}",
+        epilog=STATUS,
+    )
     restore.add_argument("file", metavar="FILE", help="what --save or Ctrl-A S has written")
     _add_run_options(restore)
 
 
-def _add_to_inspect(inspect: _Parser) -> None:
+def _add_inspect(commands: argparse._SubParsersAction[_Parser]) -> None:
+    inspect = commands.add_parser(
+        "inspect",
+        help="what a save holds",
+        description="Show every section, field and checksum of a save, without a machine.",
+    )
     inspect.add_argument("file", metavar="FILE")
     inspect.add_argument("--json", action="store_true", help="for programs")
 
 
-def _add_to_verify(verify: _Parser) -> None:
+def _add_verify(commands: argparse._SubParsersAction[_Parser]) -> None:
+    verify = commands.add_parser(
+        "verify",
+        help="check a save",
+        description="Check every checksum and field of a save, and print its digest.",
+    )
     verify.add_argument("file", metavar="FILE")
 
 
-def _add_to_diff(diff: _Parser) -> None:
+def _add_diff(commands: argparse._SubParsersAction[_Parser]) -> None:
+    diff = commands.add_parser(
+        "diff",
+        help="what differs between two saves",
+        description=DIFF,
+    )
     diff.add_argument("a", metavar="A")
     diff.add_argument("b", metavar="B")
     diff.add_argument("--json", action="store_true", help="for programs")
@@ -281,7 +300,29 @@ def _add_to_diff(diff: _Parser) -> None:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def _add_info(commands: argparse._SubParsersAction[_Parser]) -> None:
+    description = "Tell which engine runs, and why, and what was found."
+    commands.add_parser("info", help=description.rstrip(".").lower(), description=description)
+
+
+def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
+    description = "A guest saved in mid-sentence by one process and finished by another."
+    commands.add_parser("demo", help=description.rstrip(".").lower(), description=description)
+
+
+_COMMANDS = {
+    "run": _add_run,
+    "restore": _add_restore,
+    "inspect": _add_inspect,
+    "verify": _add_verify,
+    "diff": _add_diff,
+    "info": _add_info,
+    "demo": _add_demo,
+}
+
+
+def _parser(names: Iterable[str]) -> argparse.ArgumentParser:
+    """A parser that knows these commands."""
     parser = _Parser(
         prog="emu",
         usage="emu COMMAND [ARGUMENT ...]",
@@ -292,48 +333,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", dest="command", required=True, metavar="COMMAND", prog="emu"
     )
-    commands.add_parser(
-        "run",
-        help="boot a guest",
-        usage="emu run [OPTION ...] [IMAGE]",
-        description=f"Boot a guest.  The terminal is its serial port:\n{KEYS}",
-        epilog=RUN_EXAMPLES + "\n" + STATUS,
-        add_options=_add_to_run,
-    )
-    commands.add_parser(
-        "restore",
-        help="go on from a save",
-        usage="emu restore [OPTION ...] FILE",
-        description=f"Go on from a save.  The terminal is the serial port:\n{KEYS}",
-        epilog=STATUS,
-        add_options=_add_to_restore,
-    )
-    commands.add_parser(
-        "inspect",
-        help="what a save holds",
-        description="Show every section, field and checksum of a save, without a machine.",
-        add_options=_add_to_inspect,
-    )
-    commands.add_parser(
-        "verify",
-        help="check a save",
-        description="Check every checksum and field of a save, and print its digest.",
-        add_options=_add_to_verify,
-    )
-    commands.add_parser(
-        "diff",
-        help="what differs between two saves",
-        description=DIFF,
-        add_options=_add_to_diff,
-    )
-    for name, description in (
-        ("info", "Tell which engine runs, and why, and what was found."),
-        ("demo", "A guest saved in mid-sentence by one process and finished by another."),
-    ):
-        commands.add_parser(name, help=description.rstrip(".").lower(), description=description)
+    for name in names:
+        _COMMANDS[name](commands)
     return parser
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """What *arguments*, or else the process's, say; ConfigError in one line where it is nothing."""
-    return _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    asked_for = [name for name in words[:1] if name in _COMMANDS]
+    return _parser(asked_for or _COMMANDS).parse_args(words)  # the others' options take their time
