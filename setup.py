@@ -27,6 +27,7 @@ setup(
                 "emu/cpu/native.c",
                 "emu/cpu/delivery.c",
                 "emu/cpu/corrections.c",
+                "emu/cpu/translating.c",
                 "emu/cpu/floating.c",
             ],
             depends=["emu/cpu/corrections.h", "emu/cpu/native.h"],

@@ -151,6 +151,14 @@ static inline const struct emu_corrections_processor *ours(const void *env)
     return p;
 }
 
+void *emu_corrections_env(const void *cpu)
+{
+    const struct emu_corrections_processor *p = processors;
+    while (p && p->cpu != cpu)
+        p = p->next;
+    return p ? p->env : NULL;
+}
+
 void *emu_corrections_cpu(const void *env)
 {
     const struct emu_corrections_processor *p = ours(env);

@@ -11,6 +11,9 @@
 /* The CPUState of the processor with that CPUX86State; NULL where it is none that was made known. */
 __attribute__((visibility("hidden"))) void *emu_corrections_cpu(const void *env);
 
+/* The other way round. */
+__attribute__((visibility("hidden"))) void *emu_corrections_env(const void *cpu);
+
 /* True where that processor's page tables were being walked for code when a fault was met, and
  * nobody has seen to it yet. */
 __attribute__((visibility("hidden"))) int emu_corrections_is_fetching(const void *env);

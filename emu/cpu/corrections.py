@@ -51,7 +51,11 @@ class Corrected(ctypes.Structure):
 def _bind(library: ctypes.CDLL) -> str | None:
     """Give the shared object the library's functions; None, or what is missing."""
     unicorns = ctypes.c_void_p(binding.lib._handle)  # noqa: SLF001
-    binds = (library.emu_corrections_bind, library.emu_floating_bind)
+    binds = (
+        library.emu_corrections_bind,
+        library.emu_translating_bind,
+        library.emu_floating_bind,
+    )
     for each in binds:
         each.restype = ctypes.c_char_p
     missing: list[bytes] = [name for each in binds if (name := each(unicorns))]

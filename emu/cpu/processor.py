@@ -36,6 +36,7 @@ from emu.cpu.vectors import BP, DB, GP, HELD_BACK, MF, OF, UD, WITH_ERROR_CODE
 from emu.memory import Memory
 
 INT1_OPCODE, INT3_OPCODE, INTO_OPCODE = 0xF1, 0xCC, 0xCE
+LOCK = 0xF0
 PREFIXES = frozenset(bytes.fromhex("26 2e 36 3e 64 65 66 67 f0 f2 f3"))
 SYSENTER_BYTES = SYSCALL_BYTES = 2
 
@@ -83,6 +84,7 @@ class Processor:
     # For between two runs of the engine:
     _pausing: bool = attrs.field(init=False, default=False)
     _refused: Event | None = attrs.field(init=False, default=None)
+    _refused_dr6: int = attrs.field(init=False, default=0)
     _stale_breakpoints: bool = attrs.field(init=False, default=False)
     _stale_code: bool = attrs.field(init=False, default=False)
     _error: BaseException | None = attrs.field(init=False, default=None)
@@ -299,7 +301,9 @@ class Processor:
 
     def exception(self, vector: int) -> None:
         registers = self.engine.registers
-        if registers.exception_is_int:
+        if self._refused is not None:
+            registers.dr[6] = self._refused_dr6  # single step's trap, of what has not been executed
+        elif registers.exception_is_int:
             registers.exception_is_int = 0
             self._raise(self._software_interrupt(registers, vector))
         elif vector == MF and not registers.cr[0] & CR0_NE:
@@ -340,11 +344,16 @@ class Processor:
         return Event(vector, kind, return_eip=next_eip)
 
     def invalid_instruction(self) -> None:
-        """What the engine does not know; INT1, which it should, is among it."""
+        """What the engine does not know; INT1, which it should, is among it, and so is INT 6."""
         registers = self.engine.registers
         eip = registers.eip
-        if self._code_byte(registers, eip) == INT1_OPCODE:
-            event = Event(DB, Kind.PRIVILEGED_SOFTWARE_EXCEPTION, return_eip=eip + 1)
+        length = self._prefixes(registers) + 1
+        code = [self._code_byte(registers, eip + at) for at in range(length)]
+        if registers.exception_is_int:
+            registers.exception_is_int = 0
+            event = Event(UD, Kind.SOFTWARE, return_eip=registers.exception_next_eip)
+        elif code[-1] == INT1_OPCODE and LOCK not in code:
+            event = Event(DB, Kind.PRIVILEGED_SOFTWARE_EXCEPTION, return_eip=eip + length)
         else:
             event = Event(UD, Kind.EXCEPTION, return_eip=eip)
         self._raise(event)
@@ -394,6 +403,7 @@ class Processor:
         eip = registers.eip
         registers.eip = eip - length
         self._refused = Event(vector, Kind.EXCEPTION, error_code, return_eip=eip)
+        self._refused_dr6 = registers.dr[6]
         self._pause()
 
     def failed(self, error: BaseException) -> None:

@@ -15,6 +15,7 @@ from rig import (
     CODE,
     CODE_0,
     CODE_3,
+    DATA,
     DATA_0,
     DATA_3,
     DELIVERIES,
@@ -39,6 +40,7 @@ import emu
 from emu.cpu.models import Model
 from emu.cpu.processor import Pause
 from emu.cpu.state import Segment, State, translator_flags
+from emu.memory import PAGE_BYTES
 
 DE, DB, BP, OF, BR, UD, DF, TS, GP, PF = 0, 1, 3, 4, 5, 6, 8, 10, 13, 14
 FLAG_TF, FLAG_RF = 1 << 8, 1 << 16
@@ -93,6 +95,15 @@ class TestWhichEvent:
                 DB,
                 2,
                 id="INT1",
+            ),
+            pytest.param(
+                bytes.fromhex(
+                    "90"  # nop
+                    "2e 66 f1"  # int1
+                ),
+                DB,
+                4,
+                id="INT1 with prefixes",
             ),
             pytest.param(
                 bytes.fromhex(
@@ -766,6 +777,26 @@ class TestSYSENTER:
         assert rig.stack(1) == [CODE + 1]
         rig.close()
 
+    @pytest.mark.parametrize(
+        ("opcode", "vector", "error_code"),
+        [
+            pytest.param("0f 34", GP, [0], id="SYSENTER"),
+            pytest.param("0f 05", UD, [], id="SYSCALL"),
+        ],
+    )
+    def test_refused_in_single_step(
+        self, rig: Rig, opcode: str, vector: int, error_code: list[int]
+    ) -> None:
+        """No trap comes, and DR6 tells of none: nothing has been executed."""
+        rig.load(bytes.fromhex(opcode), protected_mode(eflags=0x102))
+
+        rig.run()
+
+        assert rig.reported == [vector]
+        assert rig.state.dr6 & 1 << 14 == 0
+        frame = [*error_code, CODE, CODE_0, 0x1_0102]
+        assert rig.stack(len(frame)) == frame
+
     def test_flags_of_a_refused_one(self, rig: Rig) -> None:
         """They are those of the instruction before it."""
         rig.load(
@@ -982,3 +1013,140 @@ rig.run()
         run = python(program)
 
         assert run.returncode == -signal.SIGABRT
+
+
+class TestLoops:
+    """LOOPE and LOOPNE affect no flag (SDM 2A, LOOP/LOOPcc), however they end."""
+
+    @pytest.mark.parametrize("count", [1, 2])
+    @pytest.mark.parametrize("prefix", ["", "2e 67"])
+    @pytest.mark.parametrize("loop", ["e0 00", "e1 00"], ids=["LOOPNE", "LOOPE"])
+    @pytest.mark.parametrize(
+        ("before", "flags"),
+        [
+            pytest.param("39 c0", 0x46, id="CMP of equals"),
+            pytest.param("39 d8", 0x06, id="CMP"),
+            pytest.param("4b", 0x97, id="DEC"),
+            pytest.param("84 c0", 0x06, id="TEST"),
+        ],
+    )
+    def test_leave_the_flags(
+        self, rig: Rig, before: str, flags: int, prefix: str, loop: str, count: int
+    ) -> None:
+        rig.load(
+            bytes.fromhex(
+                f"{before} {prefix} {loop}"  # loop next
+                "cc"  # next: int3
+            ),
+            real_mode(CODE, eax=0x66, ebx=0, ecx=count, eflags=0x93),
+        )
+
+        rig.run()
+
+        assert rig.stack(3, 2)[2] == flags
+
+
+class TestLOCK:
+    """It is #UD but with some instructions, and with those where they have a register (SDM 2A)."""
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            pytest.param("f0 90", id="NOP"),
+            pytest.param("f0 39 07", id="CMP"),
+            pytest.param("f0 80 3f 01", id="CMP with a number"),
+            pytest.param("f0 00 c0", id="ADD to a register"),
+            pytest.param("f0 02 07", id="ADD from memory"),
+            pytest.param("2e f0 66 f7 27", id="MUL, among prefixes"),
+            pytest.param("f0 ff 17", id="CALL"),
+            pytest.param("f0 87 c0", id="XCHG of registers"),
+            pytest.param("f0 0f a3 07", id="BT"),
+            pytest.param("f0 0f a3 c0", id="BT of a register"),  # these four end the library
+            pytest.param("f0 0f ab c0", id="BTS of a register"),
+            pytest.param("f0 0f b3 c0", id="BTR of a register"),
+            pytest.param("f0 0f bb c0", id="BTC of a register"),
+            pytest.param("f0 0f ba 27 01", id="BT with a number"),
+            pytest.param("f0 0f ba e8 01", id="BTS of a register, with a number"),
+            pytest.param("f0 0f c7 c8", id="CMPXCHG8B of a register"),
+            pytest.param("f0 f1", id="INT1"),
+            pytest.param("f0 cd 40", id="INT"),
+        ],
+    )
+    def test_is_undefined(self, rig: Rig, code: str) -> None:
+        rig.load(bytes.fromhex("90" + code), real_mode(CODE, ebx=DATA))
+
+        rig.run()
+
+        assert rig.reported == [UD]
+        assert rig.stack(1, 2) == [CODE + 1]
+
+    @pytest.mark.parametrize("opcode", ["00", "09", "10", "19", "20", "29", "30", "86", "0f b0"])
+    def test_is_defined(self, rig: Rig, opcode: str) -> None:
+        rig.load(bytes.fromhex(f"f0 {opcode} 07 f4"), real_mode(CODE, eax=0, ebx=DATA))
+
+        rig.run()
+
+        assert rig.reported == []
+
+    @pytest.mark.parametrize(
+        ("code", "value"),
+        [
+            pytest.param("f0 80 07 02", 0x05, id="ADD with a number"),
+            pytest.param("f0 f6 17", 0xFC, id="NOT"),
+            pytest.param("f0 fe 07", 0x04, id="INC"),
+            pytest.param("f0 fe 0f", 0x02, id="DEC"),
+            pytest.param("f0 0f ba 2f 02", 0x07, id="BTS"),
+            pytest.param("f0 0f c0 07", 0x06, id="XADD"),
+            pytest.param("f0 0f c7 0f", 0x00, id="CMPXCHG8B"),
+        ],
+    )
+    def test_changes_memory(self, rig: Rig, code: str, value: int) -> None:
+        rig.memory.write(DATA, b"\x03")
+        rig.load(bytes.fromhex(code + "f4"), real_mode(CODE, eax=3, ebx=DATA))
+
+        rig.run()
+
+        assert rig.reported == []
+        assert rig.memory.read(DATA, 1)[0] == value
+
+    @pytest.mark.parametrize("prefixes", ["f0", "2e f0 66 f0"])
+    def test_NEG_leaves_the_flags_of_its_result(self, rig: Rig, prefixes: str) -> None:
+        rig.memory.write(DATA, b"\x03\x00\x00\x00")
+        code = bytes.fromhex(f"{prefixes} f7 1f cc")  # neg [bx]; int3
+        rig.load(code, real_mode(CODE, ebx=DATA))
+
+        rig.run()
+
+        assert rig.memory.read(DATA, 2) == b"\xfd\xff"
+        assert rig.stack(3, 2)[2] & 0x8D5 == 0x91  # CF, AF, SF
+
+    def test_no_byte_is_fetched_that_it_has_not(self, rig: Rig) -> None:
+        """LOCK NOP at the end of a page, and nothing behind it."""
+        state = paging(CODE + PAGE_BYTES - 2)
+        rig.memory.write(TABLE + (CODE // PAGE_BYTES + 1) * 4, bytes(4))
+        rig.load(bytes.fromhex("f0 90"), state, at=CODE + PAGE_BYTES - 2)
+
+        rig.run()
+
+        assert rig.reported == [UD]
+
+
+class TestINT6:
+    """It is a software interrupt like another, though the engine takes it for an invalid opcode."""
+
+    def test_the_gate_decides(self, rig: Rig) -> None:
+        rig.load(bytes.fromhex("90 2e cd 06"), protected_mode(level=3))
+        rig.memory.write(IDT + 6 * 8 + 5, b"\x8e")  # of DPL 0
+
+        rig.run()
+
+        assert rig.reported == [GP]
+        assert rig.stack(2) == [6 * 8 + 2, CODE + 1]
+
+    def test_it_returns_behind_itself(self, rig: Rig) -> None:
+        rig.load(bytes.fromhex("90 2e cd 06"), protected_mode(level=3))
+
+        rig.run()
+
+        assert rig.reported == [UD]
+        assert rig.stack(3) == [CODE + 4, CODE_3 | 3, 0x2]

@@ -106,6 +106,24 @@ CURES = {
         "",
         "test_stepping.py::TestFetchingAhead::test_CR2_is_what_it_was_until_then",
     ),
+    "LOCK, which ends the process": Cure(
+        "translating.c",
+        "        shown.length = 1;\n",
+        "        shown.length = 0;\n",
+        "test_exceptions.py::TestLOCK::test_is_undefined",
+    ),
+    "INT 6, taken for an invalid opcode": Cure(
+        "processor.py",
+        "            event = Event(UD, Kind.SOFTWARE, return_eip=registers.exception_next_eip)\n",
+        "            event = Event(UD, Kind.EXCEPTION, return_eip=eip)\n",
+        "test_exceptions.py::TestINT6",
+    ),
+    "flags, lost by LOOPE and LOOPNE": Cure(
+        "translating.c",
+        "        t->instructions_most = t->instructions;\n",
+        "        (void)t;\n",
+        "test_exceptions.py::TestLoops::test_leave_the_flags",
+    ),
     "SYSENTER, which does nothing": Cure(
         "wiring.py",
         "        instruction(unicorn_h.UC_X86_INS_SYSENTER, SyscallCallback(self._sysenter))\n",

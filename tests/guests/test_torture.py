@@ -64,6 +64,7 @@ class Cause(enum.Enum):
     TASK_IN_LDT = "a task gate's TSS in an LDT is #GP (volume 2, INT n); QEMU: #TS"
     TRAP_SHADOW = "LSS and STI do not hold off single step (6.8.3); QEMU does"
     GROUP_11 = "C6 /1 is undefined: #UD; QEMU takes it for MOV"
+    LOCK = "LOCK is #UD but with some that change memory (2A); QEMU ignores it"
     X87_C1 = "C1 tells that a result was rounded up (volume 1, 8.1.3.3); QEMU leaves it clear"
     X87_QUOTIENT = "FPREM1 sets C1 to the quotient's bit 0 (volume 2A); QEMU clears it"
     X87_CONDITIONS = "FSQRT of a negative number leaves C2 as it is; QEMU sets it"
@@ -97,6 +98,7 @@ DEVIATIONS = {
     Cause.TASK_IN_LDT: "10.42",
     Cause.TRAP_SHADOW: "13.04 13.05",
     Cause.GROUP_11: "18.11",
+    Cause.LOCK: "01.25 18.28 18.31 18.32",
     Cause.X87_C1: "15.05 15.14 15.35",
     Cause.X87_QUOTIENT: "15.12",
     Cause.X87_CONDITIONS: "15.31",
