@@ -13,6 +13,9 @@ import subprocess
 import sys
 
 import pytest
+from rig import python
+
+import emu
 
 # A module, and what it is for.
 LEFT_OUT = {
@@ -84,3 +87,38 @@ def test_what_is_left_out_is_there(module: str) -> None:
 def test_the_machine_is_there(imported: set[str]) -> None:
     """It has been looked at after the run, and not before."""
     assert {"emu.machine", "emu.cpu.native", "emu.hw.ns16550a", "emu.tools.session"} <= imported
+
+
+class TestThePackage:
+    """Its own names; some bring in a machine, and come when they are asked for."""
+
+    def test_a_machine_comes_when_it_is_asked_for(self) -> None:
+        told = python(
+            "import emu, sys; print('emu.machine' in sys.modules);"
+            "print(emu.Machine.__name__, emu.load.__name__, 'emu.machine' in sys.modules)"
+        )
+
+        assert told.stdout.split() == ["False", "Machine", "load", "True"]
+
+    def test_every_name_is_there(self) -> None:
+        assert all(getattr(emu, name) is not None for name in emu.__all__)
+
+    def test_another_is_not(self) -> None:
+        with pytest.raises(AttributeError, match="module 'emu' has no attribute 'Computer'"):
+            _ = emu.Computer
+
+    def test_a_time_is_no_module(self) -> None:
+        """`emu.clock` is a function and a module; who asks the package means the function."""
+        told = python("import emu; emu.Machine; print(emu.clock(5))")
+
+        assert told.stdout == "clock:5\n"
+
+
+def test_the_collector_works_while_a_guest_runs() -> None:
+    """It rests as the command starts, and what has been imported is none of its business later."""
+    told = python(
+        "import gc, sys; sys.argv = ['emu', 'info']; from emu.__main__ import main; main();"
+        "print(gc.isenabled(), gc.get_freeze_count() > 10_000)"
+    )
+
+    assert told.stdout.splitlines()[-1] == "True True"
