@@ -12,7 +12,7 @@ from emu import images
 from emu.board import BOARDS
 from emu.cpu.engine import EngineChoice
 from emu.cpu.models import Model
-from emu.errors import ConfigError
+from emu.errors import ConfigError, HostError
 from emu.host.ends import FORMS
 from emu.machine import DEFAULT_MEMORY
 from emu.savevm.sections import Dialect
@@ -81,6 +81,16 @@ class _Parser(argparse.ArgumentParser):
     def _get_option_tuples(self, option_string: str) -> list[Any]:  # noqa: ARG002
         """What *option_string* may abbreviate: nothing.  allow_abbrev spares names with one dash."""
         return []
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Help goes out now, or it is told that it did not."""
+        try:
+            (file or sys.stderr).write(message)
+            (file or sys.stderr).flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise HostError(f"standard output: {error.strerror}") from error
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see {self.prog} --help")

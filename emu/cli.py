@@ -85,13 +85,17 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 
 
 def _check_can_be_made(name: str) -> None:
+    """ConfigError where no file can be made, as far as that can be known before."""
     from pathlib import Path
 
     file = Path(name).absolute()
-    if not file.parent.is_dir():
-        raise ConfigError(f"{name}: there is no such folder")
-    if file.exists() and not file.is_file():
-        raise ConfigError(f"{name}: is there, and is not a file")
+    try:
+        if not file.parent.is_dir():
+            raise ConfigError(f"{name}: there is no such folder")
+        if file.exists() and not file.is_file():
+            raise ConfigError(f"{name}: is there, and is not a file")
+    except OSError as error:
+        raise ConfigError(f"{name}: {error.strerror}") from error
 
 
 def _machine(arguments: argparse.Namespace) -> Machine:
@@ -243,6 +247,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EmuError as error:
         _complain(error)
         return FAILED
+    except MemoryError:
+        _complain("out of memory")
+        return FAILED
     except BrokenPipeError:  # whoever read our output has seen enough
         return FAILED
     except KeyboardInterrupt:
@@ -264,9 +271,11 @@ def _show(text: str, end: str = "\n") -> None:
         raise HostError(f"standard output: {error.strerror}") from error
 
 
-def _complain(error: EmuError) -> None:
+def _complain(problem: EmuError | str) -> None:
+    """One line, whatever names are in it, and nothing that a terminal would obey."""
+    line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(problem))
     with contextlib.suppress(OSError):  # nobody there to be told
-        print(f"emu: {error}", file=sys.stderr, flush=True)
+        print(f"emu: {line}", file=sys.stderr, flush=True)
 
 
 def _open_standard_descriptors() -> None:

@@ -58,7 +58,10 @@ def find(name: str) -> str:
 def guest(source: Source, most: int) -> bytes:
     """A guest of *most* bytes at the most, by its file, its name or its contents."""
     if not isinstance(source, bytes):
-        return read(find(os.fspath(source)), most)
+        file = find(os.fspath(source))
+        if not (data := read(file, most)):
+            raise ConfigError(f"{file}: an empty file is no guest")
+        return data
     if len(source) > most:
         raise ConfigError(f"a guest of {len(source)} bytes, {most} at the most")
     return source

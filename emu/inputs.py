@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from emu import attrs
+from emu import attrs, images
 from emu.clock import NEVER
 from emu.errors import HostError, StreamError
 from emu.isa import Slot
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 DATA_MOST = 1 << 16  # of one input
 PENDING_MOST = 1 << 16  # inputs in the queue
 RECORDING_VERSION = 1
+RECORDING_MOST = 64 << 20  # bytes: a million inputs
 
 
 class Source(enum.Enum):
@@ -188,9 +189,7 @@ _SOURCES = {source.name.lower(): source for source in Source}
 def read_recording(path: Path) -> Recording:
     """Read a recording; StreamError naming the line that is wrong, HostError for no such file."""
     try:
-        texts = path.read_text().splitlines()
-    except OSError as error:
-        raise HostError(f"{path}: {error.strerror}") from error
+        texts = images.read(path, RECORDING_MOST).decode().splitlines()
     except UnicodeDecodeError:
         raise StreamError(f"{path}: not a recording") from None
     lines = [_Line(f"{path}, line {number}", text) for number, text in enumerate(texts, start=1)]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from emu import attrs
-from emu.errors import ConfigError
+from emu.errors import ConfigError, HostError
 
 PAGE_BYTES = 4096
 MIB = 1 << 20
@@ -76,6 +76,13 @@ class Ram:
             raise ConfigError(
                 f"{self.name}: {self.size} bytes, expected a multiple of 4 KiB up to 2 GiB"
             )
+        try:
+            self._get()
+        except OSError as error:
+            raise HostError(f"{self.name}: {self.size} bytes: {error.strerror}") from error
+
+    def _get(self) -> None:
+        """Get the memory from the host."""
         self._file = _File(self.size)
         if sys.platform == "linux":
             # Python's mapping of a file keeps the file: so this one is of none, and is mapped over.

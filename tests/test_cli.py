@@ -409,7 +409,7 @@ class TestTheHostFails:
             ("inspect noise", "field 'magic'"),
             ("verify noise", "field 'magic'"),
             ("diff noise nosuch", "nosuch: No such file or directory"),
-            ("diff noise noise", "field 'magic'"),
+            ("diff noise noise", "noise: field 'magic'"),
         ],
     )
     def test_one_line_and_status_1(

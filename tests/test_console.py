@@ -142,7 +142,7 @@ class TestTerminal:
         vm.run(emu.serial("olleh"), front=console_for(vm, "big.emu"))
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-        assert capsys.readouterr().err == "emu: writing the save: File too large\r\n"
+        assert capsys.readouterr().err == "emu: big.emu: File too large\r\n"
         assert list(tmp_path.iterdir()) == []
 
     def test_a_save_is_made_where_the_machine_is_whole(self) -> None:

@@ -62,7 +62,7 @@ class TestValues:
         vm.run(emu.after("10ms"))
         lines = told(vm)
 
-        assert lines[0].endswith("1 page; B is 10.000 ms later")
+        assert lines[0].endswith("2 pages; B is 10.000 ms later")
         assert parts(lines, "timer/0") == [
             "now_ns                       40.000000 ms -> 50.000000 ms   +10.000 ms"
         ]
@@ -297,6 +297,14 @@ class TestCode:
         assert "7c0d  0f                      db 0x0f" in lines
         assert "7c0e  04 12                   add al, 0x12" in lines
 
+    def test_zeros_are_no_code(self, vm: Machine) -> None:
+        """Or memory that nobody has written would be."""
+        vm.memory.write(0x7C00, b"\x90\x90" + bytes(30))
+        vm.save("a")
+        vm.memory.write(0x7C0A, b"\x99")
+
+        assert parts(told(vm), "pc.ram page 7: 1 byte") == ["00007c0a  00 -> 99"]
+
     def test_a_long_listing_is_cut(self, vm: Machine) -> None:
         vm.memory.write(0x7C00, b"\x90" * 100)
 
@@ -311,6 +319,41 @@ class TestCode:
         assert "0010  b4 4d                   mov ah, 0x4d" in parts(
             told(vm), "pc.ram page 9: 1 byte"
         )
+
+    @pytest.mark.parametrize(
+        ("call", "frame"),
+        [
+            ("e80000", "039b"),  # near, in the segment where the processor is: 9B03h
+            ("cd10", "0200 b009"),  # INT 10h, from 09B0:0000
+            ("9a00000000", "0500 b009"),  # far
+        ],
+    )
+    def test_where_a_call_returns_to_is_code(self, vm: Machine, call: str, frame: str) -> None:
+        """Its address is on the stack, and behind a call."""
+        vm.memory.write(0x9B00, bytes.fromhex(call) + b"\x42")
+        vm.memory.write(0x6000, bytes(10) + bytes.fromhex(frame))
+        state = vm.cpu
+        state.ss.base, state.esp = 0x1000, 0x5000
+        vm.board.processor.state = state
+        vm.save("a")
+        vm.memory.write(0x9B00 + len(call) // 2, b"\x43")
+        lines = parts(told(vm), "pc.ram page 9: 1 byte")
+
+        assert [line.split()[-2:] for line in lines if "inc" in line] == [
+            ["inc", "dx"],
+            ["inc", "bx"],
+        ]
+
+    def test_other_words_on_the_stack_lead_nowhere(self, vm: Machine) -> None:
+        vm.memory.write(0x9B00, bytes.fromhex("909090 42"))
+        vm.memory.write(0x6000, bytes.fromhex("039b 0300 b009"))
+        state = vm.cpu
+        state.ss.base, state.esp = 0x1000, 0x5000
+        vm.board.processor.state = state
+        vm.save("a")
+        vm.memory.write(0x9B03, b"\x43")
+
+        assert len(parts(told(vm), "pc.ram page 9: 1 byte")) == 1
 
     def test_far_jumps_in_real_mode(self, vm: Machine) -> None:
         vm.memory.write(0x7C00, bytes.fromhex("ea34120009"))  # jmp 0900:1234h
@@ -473,8 +516,8 @@ class TestJson:
             "b": 50_000_000,
             "what": "virtual nanoseconds since power-on; the time stamp counter",
         }
-        assert [page["page"] for page in found["pages"]] == [7, 0x50, 0x60]
-        assert found["pages"][1] == {
+        assert [page["page"] for page in found["pages"]] == [0, 7, 0x50, 0x60]
+        assert found["pages"][2] == {
             "block": "pc.ram",
             "page": 0x50,
             "bytes_changed": 3,
@@ -482,7 +525,7 @@ class TestJson:
             "runs": [{"offset": 0x50010, "length": 3, "a": "000000", "b": "010203"}],
             "code": [],
         }
-        (run,) = found["pages"][2]["runs"]
+        (run,) = found["pages"][3]["runs"]
         assert (run["length"], len(run["b"])) == (100, 2 * 64)
 
     def test_every_page(self, vm: Machine, capsys: pytest.CaptureFixture[str]) -> None:

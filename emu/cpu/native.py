@@ -23,6 +23,7 @@ from emu.cpu.models import Model
 from emu.cpu.state import CODE_SEGMENT, DATA_SEGMENT, Segment, State
 from emu.cpu.stepping import Pace, SteppingEngine
 from emu.cpu.wiring import Wiring, check_run
+from emu.errors import HostError
 from emu.memory import MIB, PAGE_BYTES, Memory, Ram
 
 # Any load: native.c comes to know an engine's translator when that translates one.
@@ -376,9 +377,12 @@ def _check_scope(library: ctypes.CDLL) -> str | None:
 def _find_problem() -> tuple[ctypes.CDLL | None, str | None]:
     if isinstance(preload.LOADED, str):
         return None, preload.LOADED
-    problem = _bind(preload.LOADED) or corrections.PROBLEM or _check_scope(preload.LOADED)
-    if not binding.MEASURED_BUILD:
-        problem = problem or _check(preload.LOADED)
+    try:
+        problem = _bind(preload.LOADED) or corrections.PROBLEM or _check_scope(preload.LOADED)
+        if not binding.MEASURED_BUILD:
+            problem = problem or _check(preload.LOADED)
+    except HostError as error:  # no memory for it, and soon for nothing else either
+        problem = str(error)
     return (None, problem) if problem else (preload.LOADED, None)
 
 

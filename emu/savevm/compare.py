@@ -1,6 +1,7 @@
 """How two saves differ, whatever dialect and size each is.
 
-    with compare(a, b, schemas) as found:
+    with reading(a, schemas) as left, reading(b, schemas) as right:
+        found = compare(left, right)
         found.fields             the fields of State that differ, by the chips' own names
         found.only_a             sections that only one of them has
         found.pages              which pages of RAM differ, by block
@@ -18,20 +19,16 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
 from emu import attrs
 from emu.memory import PAGE_BYTES
-from emu.savevm.contents import Chip, Contents, Schemas, Unknown, read_contents, seekable
+from emu.savevm.contents import Chip, Contents, Unknown
 from emu.savevm.description import name_of
 from emu.savevm.digest import of_the_host
 from emu.savevm.ram import IDSTR as RAM
-from emu.savevm.sections import Foreign
 
 RUN_OF_DIFFERENT = re.compile(rb"[^\0]+")
-
-V = TypeVar("V")
 
 
 @attrs.frozen
@@ -111,34 +108,23 @@ class Comparison:
                 )
 
 
-@contextmanager
-def compare(
-    a: BinaryIO,
-    b: BinaryIO,
-    schemas: Schemas,
-    foreign: Foreign | None = None,
-    *,
-    wire: bool = False,
-) -> Iterator[Comparison]:
-    """Compare the saves in *a* and *b*; StreamError where one cannot be read."""
-    with seekable(a) as file_a, seekable(b) as file_b:
-        left = read_contents(file_a, schemas, foreign)
-        right = read_contents(file_b, schemas, foreign)
-        sections = _on_the_wire if wire else _of_the_machine
-        mine, yours = sections(left), sections(right)
-        blocks_a, blocks_b = left.blocks(), right.blocks()
-        pages = {
-            name: array("I", blocks_a[name].differing(blocks_b[name]))
-            for name in sorted(blocks_a.keys() & blocks_b.keys())
-        }
-        yield Comparison(
-            left,
-            right,
-            tuple(_field_differences(mine, yours)),
-            tuple(name for name in mine if name not in yours),
-            tuple(name for name in yours if name not in mine),
-            {name: numbers for name, numbers in pages.items() if numbers},
-        )
+def compare(left: Contents, right: Contents, *, wire: bool = False) -> Comparison:
+    """Compare two saves; *wire*: what is in the streams, not the machines."""
+    sections = _on_the_wire if wire else _of_the_machine
+    mine, yours = sections(left), sections(right)
+    blocks_a, blocks_b = left.blocks(), right.blocks()
+    pages = {
+        name: array("I", blocks_a[name].differing(blocks_b[name]))
+        for name in sorted(blocks_a.keys() & blocks_b.keys())
+    }
+    return Comparison(
+        left,
+        right,
+        tuple(_field_differences(mine, yours)),
+        tuple(name for name in mine if name not in yours),
+        tuple(name for name in yours if name not in mine),
+        {name: numbers for name, numbers in pages.items() if numbers},
+    )
 
 
 # ==== fields ==============================================================================

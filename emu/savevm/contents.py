@@ -231,6 +231,13 @@ def seekable(file: BinaryIO) -> Iterator[BinaryIO]:
         yield copy
 
 
+@contextmanager
+def reading(file: BinaryIO, schemas: Schemas, foreign: Foreign | None = None) -> Iterator[Contents]:
+    """What is in the save in *file*, which may be a pipe; as long as that can be read again."""
+    with seekable(file) as save:
+        yield read_contents(save, schemas, foreign)
+
+
 def read_contents(
     file: BinaryIO, schemas: Schemas, foreign: Foreign | None = None, *, checked: bool = True
 ) -> Contents:

@@ -11,6 +11,8 @@ from pathlib import Path
 from emu.errors import HostError
 from emu.savevm.stream import Stream, open_file
 
+PREFIX_MOST = 16  # characters of the name that are in the temporary one, which must not be too long
+
 
 def save_file(path: str | os.PathLike[str], write: Callable[[Stream], None]) -> None:
     """Let *write* write the file at *path*.
@@ -21,13 +23,13 @@ def save_file(path: str | os.PathLike[str], write: Callable[[Stream], None]) -> 
     """
     place = Path(path)
     try:
-        fd, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
+        fd, name = tempfile.mkstemp(prefix=f".{place.name[:PREFIX_MOST]}.", dir=place.parent)
     except OSError as error:
         raise HostError(f"{place}: {error.strerror}") from error
     beside = Path(name)
     try:
         with os.fdopen(fd, "wb") as file:
-            f = open_file(file, writing=True)
+            f = open_file(file, writing=True, name=str(place))
             write(f)
             f.fflush()
             file.flush()

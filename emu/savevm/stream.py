@@ -269,22 +269,32 @@ def open_ops(
     return Stream(put_buffer, get_buffer, close, rate_limit)
 
 
-def open_file(file: BinaryIO, *, writing: bool) -> Stream:
-    """A stream over a Python binary file, from where it stands; closing it stays the caller's."""
+def open_file(file: BinaryIO, *, writing: bool, name: str | None = None) -> Stream:
+    """A stream over a Python binary file, from where it stands; closing it stays the caller's.
+
+    *name* is what errors call it, where it has none itself.
+    """
+    own = getattr(file, "name", None)  # a number, where it was made from a descriptor
+    what = name or (own if isinstance(own, str) else _doing(writing=writing))
 
     def put_buffer(data: bytes, _position: int) -> None:
         try:
             file.write(data)
         except OSError as error:
-            raise HostError(f"writing the save: {error.strerror}") from error
+            raise HostError(f"{what}: {error.strerror}") from error
 
     def get_buffer(_position: int, size: int) -> bytes:
         try:
             return file.read(size)
         except OSError as error:
-            raise HostError(f"reading the save: {error.strerror}") from error
+            raise HostError(f"{what}: {error.strerror}") from error
 
     return Stream(put_buffer, None) if writing else Stream(None, get_buffer)
+
+
+def _doing(*, writing: bool) -> str:
+    """What errors call a stream without a name."""
+    return "writing the save" if writing else "reading the save"
 
 
 def open(path: str | os.PathLike[str], mode: str) -> Stream:  # noqa: A001 - as in 2008
@@ -294,11 +304,15 @@ def open(path: str | os.PathLike[str], mode: str) -> Stream:  # noqa: A001 - as 
         fd = os.open(path, flags, 0o666)
     except OSError as error:
         raise HostError(f"{os.fspath(path)}: {error.strerror}") from error
-    return open_fd(fd, writing=mode == "wb")
+    return open_fd(fd, writing=mode == "wb", name=os.fspath(path))
 
 
-def open_fd(fd: int, *, writing: bool = False) -> Stream:
-    """A stream over a file descriptor, a pipe or a socket among them; it is closed with it."""
+def open_fd(fd: int, *, writing: bool = False, name: str | None = None) -> Stream:
+    """A stream over a file descriptor, a pipe or a socket among them; it is closed with it.
+
+    *name* is what errors call it.
+    """
+    what = name or _doing(writing=writing)
 
     def put_buffer(data: bytes, _position: int) -> None:
         view = memoryview(data)
@@ -306,13 +320,13 @@ def open_fd(fd: int, *, writing: bool = False) -> Stream:
             while view:
                 view = view[os.write(fd, view) :]
         except OSError as error:
-            raise HostError(f"writing the save: {error.strerror}") from error
+            raise HostError(f"{what}: {error.strerror}") from error
 
     def get_buffer(_position: int, size: int) -> bytes:
         try:
             return os.read(fd, size)
         except OSError as error:
-            raise HostError(f"reading the save: {error.strerror}") from error
+            raise HostError(f"{what}: {error.strerror}") from error
 
     def close() -> None:
         os.close(fd)

@@ -22,7 +22,11 @@ STEPS = (
 
 def demonstrate(show: Callable[[str], None]) -> None:
     """Run each step as a process of its own, and *show* it as a user would see it."""
-    with tempfile.TemporaryDirectory(prefix="emu-demo-") as folder:
+    try:
+        place = tempfile.TemporaryDirectory(prefix="emu-demo-")
+    except OSError as error:
+        raise HostError(f"a folder for the demonstration: {error.strerror}") from error
+    with place as folder:
         for step in STEPS:
             process = subprocess.run(  # noqa: S603 - this very program, with fixed arguments
                 [sys.executable, "-m", "emu", *step],

@@ -1,8 +1,9 @@
 """Where in a save's RAM there is code, and what it says.
 
 A save does not tell code from data.  Here code is what the processor can come to from where it
-is, and from where its interrupt vectors lead, along jumps and calls as they are written.  What is
-only reached through a register or a return address is not found.
+is, from where its interrupt vectors lead, and from addresses on its stack that are behind a call or
+an INT, along jumps and calls as they are written.  What is only reached through a register or a
+table is not found.
 
 Instructions are decoded by `capstone`, which is an extra: ``pip install 'emu-savevm[disasm]'``.
 """
@@ -29,6 +30,9 @@ INSTRUCTION_MOST = 15  # bytes in one: SDM 2A, 2.3.11
 INSTRUCTIONS_MOST = 20_000  # are followed in one save
 AFTER_EIP = 64  # bytes that are surely code, or as good as
 VECTORS = 256
+STACK_SLOTS = 64  # are looked through
+NO_CODE = bytes(4)  # two ADDs to memory, as a processor meets them that has lost its way
+CALL, FAR_CALL, INT = b"\xe8", b"\x9a", b"\xcd"
 RAM, ROM = "pc.ram", "pc.bios"
 
 DESCRIPTOR_G, DESCRIPTOR_D, DESCRIPTOR_P = 1 << 23, 1 << 22, 1 << 15  # in the second dword
@@ -139,7 +143,7 @@ class Decoder:
             engine.detail = True
         self._memory = SavedMemory(self.contents)
         self._linear = linear_memory(self.cpu, self._memory)
-        self._follow([self._here(), *self._vectors()])
+        self._follow([self._here(), *self._returns(), *self._vectors()])
 
     def _here(self) -> Place:
         big = self.cpu.cs.flags & DESCRIPTOR_D
@@ -157,15 +161,18 @@ class Decoder:
         except Fault:
             if not data:
                 return None
+        if data.startswith(NO_CODE):
+            return None
         for found in self._engines[place.bits].disasm(data, place.offset, 1):
             code, text = bytes(found.bytes), _text(found)
             return Instruction(physical, place.offset, place.bits, code, text), found
         return None
 
     def _follow(self, places: list[Place]) -> None:
-        """Find everything that can be reached from *places*."""
+        """Find everything that can be reached from *places*, the first of them first."""
+        places.reverse()
         while places and len(self.reached) < INSTRUCTIONS_MOST:
-            place: Place | None = places.pop(0)
+            place: Place | None = places.pop()
             while place is not None:
                 decoded = self._decode(place)
                 if decoded is None or decoded[0].physical in self.reached:
@@ -206,6 +213,24 @@ class Decoder:
         base = low >> 16 | (high & 0xFF) << 16 | high & 0xFF00_0000
         return Place(base, offset, 32 if high & DESCRIPTOR_D else 16)
 
+    def _returns(self) -> Iterator[Place]:
+        """Where calls and interrupts under way seem to return to."""
+        here = self._here()
+        real = not self.cpu.cr0 & CR0_PE
+        size = here.bits // 8
+        stack = self._bytes(self.cpu.ss.base + self.cpu.esp, STACK_SLOTS * size)
+        slots = [
+            int.from_bytes(stack[at : at + size], "little") for at in range(0, len(stack), size)
+        ]
+        for offset, selector in zip(slots, (*slots[1:], 0), strict=False):
+            near = here.at(offset)
+            if self._bytes(near.linear - 1 - size, 1) == CALL:
+                yield near
+            far = Place(selector << 4, offset, 16)
+            before = self._bytes(far.linear - 5, 4) if real else b""
+            if before[:1] == FAR_CALL or before[-1:] == INT:
+                yield far
+
     def _vectors(self) -> Iterator[Place]:
         """Where interrupts and exceptions lead."""
         protected = self.cpu.cr0 & CR0_PE
@@ -214,19 +239,27 @@ class Decoder:
             entry = self._dwords(self.cpu.idtr.base + vector * size, size // 4)
             if entry is None:
                 continue
-            if not protected:
+            if not protected and entry[0]:
                 yield Place(entry[0] >> 16 << 4, entry[0] & 0xFFFF, 16)
-            elif entry[1] & DESCRIPTOR_P and (gate := GATES.get(entry[1] >> 8 & 0x1F)):
+            elif (
+                protected and entry[1] & DESCRIPTOR_P and (gate := GATES.get(entry[1] >> 8 & 0x1F))
+            ):
                 high = entry[1] & 0xFFFF_0000 if gate == 4 else 0
                 if (place := self._far(entry[0] >> 16, entry[0] & 0xFFFF | high)) is not None:
                     yield place
 
     def _dwords(self, linear: int, count: int) -> list[int] | None:
-        try:
-            data = self._linear.read(linear, 4 * count)
-        except Fault:
+        data = self._bytes(linear, 4 * count)
+        if not data:
             return None
         return [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), 4)]
+
+    def _bytes(self, linear: int, length: int) -> bytes:
+        """What is there; nothing where no page is."""
+        try:
+            return self._linear.read(linear % FOUR_GIB, length)
+        except Fault:
+            return b""
 
     # --- looking --------------------------------------------------------------------------
 

@@ -6,13 +6,13 @@ What each section means is declared by the chips; here their declarations are pu
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from emu import inputs, nameplate, qemu, timebase
 from emu.cpu import state as cpu_state
-from emu.errors import HostError
+from emu.errors import HostError, StreamError
 from emu.hw import (
     cable,
     fpu_error,
@@ -32,7 +32,7 @@ from emu.hw import (
 )
 from emu.savevm import inspect as save_inspect
 from emu.savevm.compare import Comparison, compare
-from emu.savevm.contents import schemas_of
+from emu.savevm.contents import Contents, reading, schemas_of
 from emu.savevm.inspect import Report
 
 SCHEMAS = schemas_of(
@@ -79,9 +79,21 @@ def diff(a: str, b: str, *, wire: bool = False) -> Iterator[Comparison]:
     with (
         _open(a) as file_a,
         _open(b) as file_b,
-        compare(file_a, file_b, SCHEMAS, qemu.FOREIGN, wire=wire) as found,
+        _reading(a, file_a) as left,
+        _reading(b, file_b) as right,
     ):
-        yield found
+        yield compare(left, right, wire=wire)
+
+
+@contextmanager
+def _reading(path: str, file: BinaryIO) -> Iterator[Contents]:
+    """The save in *file*; errors say that it is the one at *path*."""
+    with ExitStack() as stack:
+        try:
+            contents = stack.enter_context(reading(file, SCHEMAS, qemu.FOREIGN))
+        except StreamError as error:
+            raise StreamError(f"{path}: {error}") from error
+        yield contents
 
 
 def _open(path: str) -> BinaryIO:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
 
 import pytest
 from synthetic import (
@@ -21,12 +23,27 @@ from synthetic import (
 from emu.clock import NEVER
 from emu.errors import StreamError
 from emu.memory import MIB, PAGE_BYTES, ZERO_PAGE
-from emu.savevm.compare import Comparison, FieldDifference, PageDifference, Run, compare
-from emu.savevm.contents import Block
+from emu.savevm.compare import Comparison, FieldDifference, PageDifference, Run
+from emu.savevm.compare import compare as compare_contents
+from emu.savevm.contents import Block, Schemas, reading
 from emu.savevm.inspect import verify
-from emu.savevm.sections import Dialect, Kind
+from emu.savevm.sections import Dialect, Foreign, Kind
 
 OLD_HEADER = bytes.fromhex("5145564d 00000003")
+
+
+@contextmanager
+def compare(
+    a: BinaryIO,
+    b: BinaryIO,
+    schemas: Schemas,
+    foreign: Foreign | None = None,
+    *,
+    wire: bool = False,
+) -> Iterator[Comparison]:
+    """Two saves of ours, or one of QEMU's."""
+    with reading(a, schemas, foreign) as left, reading(b, schemas, foreign) as right:
+        yield compare_contents(left, right, wire=wire)
 
 
 @pytest.fixture

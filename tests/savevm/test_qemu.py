@@ -39,6 +39,7 @@ from emu.machine import Machine
 from emu.memory import MIB, PAGE_BYTES, Memory, Ram
 from emu.savevm import inspect as save_inspect
 from emu.savevm.compare import compare
+from emu.savevm.contents import reading
 from emu.savevm.sections import Foreign
 from emu.savevm.vmstate import Saved, reg, whole
 from emu.tools import saves
@@ -123,7 +124,9 @@ def differences(a: bytes, b: bytes) -> dict[str, set[str]]:
     """The fields on which two streams do not agree, by section; "all" of one that one lacks."""
     found: dict[str, set[str]] = {}
     files = io.BytesIO(a), io.BytesIO(b)
-    with compare(*files, saves.SCHEMAS, qemu.FOREIGN, wire=True) as told:
+    a_and_b = (reading(each, saves.SCHEMAS, qemu.FOREIGN) for each in files)
+    with next(a_and_b) as left, next(a_and_b) as right:
+        told = compare(left, right, wire=True)
         for each in told.fields:
             found.setdefault(each.section, set()).add(each.field)
         return found | {key: {"all"} for key in (*told.only_a, *told.only_b)}
