@@ -26,6 +26,7 @@ setup(
             [
                 "emu/cpu/native.c",
                 "emu/cpu/delivery.c",
+                "emu/cpu/shadows.c",
                 "emu/cpu/corrections.c",
                 "emu/cpu/translating.c",
                 "emu/cpu/floating.c",

@@ -18,6 +18,7 @@ from emu.irq import Line
 from emu.ports import Ports, ReadHandler, WriteHandler
 from emu.savevm.registry import Card, LoadState, Registry, SaveLiveState, SaveState
 from emu.savevm.vmstate import Saved
+from emu.shadows import Shadows
 
 IRQS = 16
 
@@ -69,6 +70,11 @@ class Slot:
         self.register_ioport_write(
             base, length, 1, lambda address, value: write(address - base, value)
         )
+
+    @property
+    def shadows(self) -> Shadows:
+        """Of registers whose card need not be asked each time."""
+        return self.ports.shadows
 
     # --- interrupts -----------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from emu import attrs
 from emu.errors import ConfigError
+from emu.shadows import Shadows
 
 ReadHandler = Callable[[int], int]
 WriteHandler = Callable[[int, int], None]
@@ -35,6 +36,8 @@ class Ports:
         init=False, factory=lambda: {size: {} for size in SIZES}
     )
 
+    shadows: Shadows = attrs.field(init=False, factory=Shadows)
+
     def register_ioport_read(
         self, start: int, length: int, size: int, handler: ReadHandler
     ) -> None:
@@ -45,12 +48,18 @@ class Ports:
         or 4, or a port is answered already.
         """
         _claim(self._reads, start, length, size, handler, "read")
+        if size == 1:
+            for port in range(start, start + length):
+                self.shadows.claim_read(port)
 
     def register_ioport_write(
         self, start: int, length: int, size: int, handler: WriteHandler
     ) -> None:
         """Let *handler* take writes of *size* bytes at ports start .. start+length-1."""
         _claim(self._writes, start, length, size, handler, "write")
+        if size == 1:
+            for port in range(start, start + length):
+                self.shadows.claim_write(port)
 
     def read(self, port: int, size: int) -> int:
         """What the CPU's IN of *size* bytes at *port* finds."""

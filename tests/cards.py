@@ -104,6 +104,10 @@ class Probe:
             self.state.seen ^= 1 << number
             self.log.append((self.slot.clock.now_ns, self.names[number], high))
 
+    def level(self, name: str) -> bool:
+        """Of the line of that name, when last seen."""
+        return bool(self.state.seen >> self.names.index(name) & 1)
+
     def settle(self) -> None:
         """It only listens."""
 

@@ -62,7 +62,7 @@ def make_python_delivering(
 ) -> native.NativeEngine:
     """The native engine, with Python called for each exception; delivery.c is idle."""
     engine = native.make(memory, model, costs, calls)
-    engine.may_deliver = False
+    engine.unwatched = False
     return engine
 
 
@@ -91,6 +91,7 @@ def python(program: str, folder: Path | None = None) -> subprocess.CompletedProc
 class Ports:
     """Ports that note what is written to them, and do what a test says."""
 
+    shadows: None = None
     written: list[tuple[int, int]] = attrs.field(factory=list)
     on_write: dict[int, Callable[[int], None]] = attrs.field(factory=dict)
     on_read: dict[int, Callable[[], int]] = attrs.field(factory=dict)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cards import CARDS, SAVED_CARDS, Dice, Rig
 
-from emu import attrs
+from emu import attrs, shadows
 from emu.clock import NEVER
 from emu.errors import StreamError
 from emu.isa import Slot
@@ -353,3 +353,67 @@ def test_the_cards_do_not_get_in_each_other_s_way() -> None:
     slot = Slot()
     for plug_in in CARDS.values():
         plug_in(slot)
+
+
+# ==== shadows =============================================================================
+
+
+def shown(rig: Rig) -> Iterator[tuple[int, int, bool]]:
+    """The ports of the card that show a shadow, what it shows, and whether it is stored."""
+    seen = rig.slot.shadows
+    for port, size in rig.accesses:
+        kind = seen.kinds[port]
+        if size == 1 and kind & shadows.SHOWN and not kind & shadows.DROPPED:
+            yield port, seen.values[port], bool(kind & shadows.STORED)
+
+
+def shown_cells(rig: Rig) -> Iterator[tuple[int, int, int, int]]:
+    """Index and data port of each cell that shows a shadow, its number, and what it shows."""
+    seen = rig.slot.shadows
+    for data_port, _ in (each for each in rig.accesses if seen.kinds[each[0]] & shadows.DATA):
+        for cell in range(shadows.CELLS):
+            if seen.table.cell_kinds[cell] & shadows.SHOWN:
+                yield data_port - 1, data_port, cell, seen.table.cells[cell]
+
+
+@every_card
+def test_a_shadow_shows_what_the_card_would_say(name: str) -> None:
+    """To be asked changes nothing, nor does what is stored, but for what is then read."""
+    for seed in BUSY_SEEDS:
+        rig, dice = Rig(name), random.Random(seed)
+        ports = rig.slot.ports
+        for _ in range(BUSY_STEPS):
+            rig.step(dice)
+            before, log = rig.states, list(rig.log)
+            for port, value, stored in list(shown(rig)):
+                assert ports.read(port, 1) == value
+                assert rig.states == before
+                if stored:
+                    ports.write(port, value ^ 0xA5, 1)
+                    assert ports.read(port, 1) == rig.slot.shadows.values[port] == value ^ 0xA5
+                    if port == rig.slot.shadows.table.mask_port:
+                        gated = rig.slot.shadows.table.requests & ~(value ^ 0xA5) & 0xFF
+                        assert rig.around.probe.level("INTR") == bool(gated)
+                    ports.write(port, value, 1)
+                    assert rig.states == before
+            assert all("INTR" in event for event in rig.log[len(log) :])
+
+
+@every_card
+def test_and_so_does_that_of_a_cell(name: str) -> None:
+    for seed in BUSY_SEEDS:
+        rig, dice = Rig(name), random.Random(seed)
+        ports = rig.slot.ports
+        for _ in range(BUSY_STEPS // 10):
+            rig.traffic(dice.random(), 10)
+            index = rig.slot.shadows.table.index
+            before, log = rig.states, list(rig.log)
+            for index_port, data_port, cell, value in list(shown_cells(rig)):
+                ports.write(index_port, index & ~shadows.CELL_MASK | cell, 1)
+                assert ports.read(data_port, 1) == value
+                ports.write(data_port, value ^ 0xA5, 1)
+                assert ports.read(data_port, 1) == rig.slot.shadows.table.cells[cell]
+                ports.write(data_port, value, 1)
+                ports.write(index_port, index, 1)
+                assert rig.states == before
+            assert rig.log == log

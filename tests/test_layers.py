@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 
 # Lowest first; an entry is a module, or a package whose inner order is below.
 LAYERS = [
-    {"emu.errors", "emu.attrs"},
+    {"emu.errors", "emu.attrs", "emu.shadows"},
     # time, wires, addresses, bytes
     {
         "emu.clock",
@@ -113,6 +113,7 @@ FOR_CARDS = {
     "emu.ports",
     "emu.ps2",
     "emu.savevm.vmstate",
+    "emu.shadows",
 }
 
 # A run is repeatable where nobody looks outside: at a clock, at chance, at another thread.

@@ -203,6 +203,11 @@ class Hooks:
         )
         return hook
 
+    def keep(self, callback: Any) -> int | None:
+        """Keep *callback* alive, too, which somebody else is to call; its address."""
+        self._callbacks.append(callback)
+        return ctypes.cast(callback, ctypes.c_void_p).value
+
     def add_window(self, start: int, length: int, read: Any, write: Any) -> None:
         """Let *read* and *write* answer for physical addresses from *start* on."""
         self._callbacks += [read, write]

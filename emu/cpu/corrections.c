@@ -25,9 +25,7 @@
 #include <stdint.h>
 
 #include "corrections.h"
-
-#define LIKELY(x) __builtin_expect(!!(x), 1)
-#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#include "native.h"
 
 /* Offsets in CPUX86State, as in layout.py. */
 #define ENV_REGS 0
@@ -248,25 +246,27 @@ static void check_permission(void *env, uint32_t port, void (*look)(void *, uint
     }
 }
 
-#define CHECKED_IN(width)                                                \
-    uint64_t helper_in##width##_x86_64(void *env, uint32_t port)         \
-    {                                                                    \
-        check_permission(env, port, real.check_io##width, PLACE);        \
-        return real.in##width(env, port);                                \
+#define CHECKED_IN(width, size)                                               \
+    uint64_t helper_in##width##_x86_64(void *env, uint32_t port)              \
+    {                                                                         \
+        uint64_t value;                                                       \
+        check_permission(env, port, real.check_io##width, PLACE);             \
+        return emu_native_in(env, port, size, &value) ? value : real.in##width(env, port); \
     }
-#define CHECKED_OUT(width)                                               \
+#define CHECKED_OUT(width, size)                                              \
     void helper_out##width##_x86_64(void *env, uint32_t port, uint32_t value) \
-    {                                                                    \
-        check_permission(env, port, real.check_io##width, PLACE);        \
-        real.out##width(env, port, value);                               \
+    {                                                                         \
+        check_permission(env, port, real.check_io##width, PLACE);             \
+        if (!emu_native_out(env, port, size, value))                          \
+            real.out##width(env, port, value);                                \
     }
 
-CHECKED_IN(b)
-CHECKED_IN(w)
-CHECKED_IN(l)
-CHECKED_OUT(b)
-CHECKED_OUT(w)
-CHECKED_OUT(l)
+CHECKED_IN(b, 1)
+CHECKED_IN(w, 2)
+CHECKED_IN(l, 4)
+CHECKED_OUT(b, 1)
+CHECKED_OUT(w, 2)
+CHECKED_OUT(l, 4)
 
 /* ---- IRET ------------------------------------------------------------------------------- */
 

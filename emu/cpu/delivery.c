@@ -508,7 +508,7 @@ int emu_native_deliver(struct emu_native_engine *e, uint32_t vector)
 void emu_native_exception(void *uc, uint32_t vector, void *engine)
 {
     struct emu_native_engine *e = engine;
-    bool plain = e->delivers && (e->pace == BLOCKS || e->pace == REST) &&
+    bool plain = e->unwatched && (e->pace == BLOCKS || e->pace == REST) &&
                  !(vector == PF && emu_corrections_is_fetching(e->env));
     if (plain)
         emu_native_settle_flags(e);
@@ -560,6 +560,6 @@ static bool enter_system(struct emu_native_engine *e, uint32_t length)
 void helper_sysenter_x86_64(void *env, int length)
 {
     struct emu_native_engine *e = emu_native_by_env(env);
-    if (!e || !e->delivers || !enter_system(e, (uint32_t)length))
+    if (!e || !e->unwatched || !enter_system(e, (uint32_t)length))
         real_sysenter(env, length);
 }

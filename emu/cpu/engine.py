@@ -20,6 +20,7 @@ from emu.clock import Costs
 from emu.cpu.layout import Registers
 from emu.cpu.models import Model
 from emu.memory import Memory
+from emu.shadows import Shadows
 
 
 class Outcome(enum.Enum):
@@ -40,9 +41,11 @@ class Calls(Protocol):
     changed, and `patch`, `flush_tlb` and `invalidate` called, in any of these.
     """
 
-    def port_read(self, port: int, size: int) -> int: ...
+    def port_read(self, port: int, size: int, now_ns: int) -> int:
+        """IN; `now_ns` is the engine's, the time that the access takes is in it."""
 
-    def port_write(self, port: int, size: int, value: int) -> None: ...
+    def port_write(self, port: int, size: int, value: int, now_ns: int) -> None:
+        """OUT."""
 
     def exception(self, vector: int) -> None:
         """An exception or INT n; EIP is the faulting instruction, after INT n the next one."""
@@ -67,7 +70,7 @@ class Engine(Protocol):
     now_ns: int
     deadline_ns: int
     interrupt: bool
-    may_deliver: bool  # without `Calls`, what it can, as delivery.py would: nobody looks on
+    unwatched: bool  # nobody looks on: what it can do as `Calls` would, it may do without them
 
     @property
     def registers(self) -> Registers:
@@ -75,6 +78,12 @@ class Engine(Protocol):
 
         Valid between runs and during the calls that say so; the flags are in place.
         """
+
+    def proceed(self, now_ns: int, deadline_ns: int) -> None:
+        """Set both."""
+
+    def answer_from(self, shadows: Shadows | None) -> None:
+        """Ports that have one of *shadows* need not be `Calls`' to answer, while `unwatched`."""
 
     def run(self) -> Outcome:
         """Go on from `registers` until there is a reason to stop."""

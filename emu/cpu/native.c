@@ -17,7 +17,7 @@
  *
  * What Python does per block in reference.py is `emu_native_block` here; the two must agree.
  * corrections.c stands in for more, where Unicorn's processor departs from the manual; delivery.c
- * delivers exceptions.
+ * delivers exceptions, shadows.c answers at ports.
  *
  * Every global name begins with emu_native_, but for the seven: a global of ours that also exists in
  * another library would stand in for that as well.
@@ -442,6 +442,14 @@ void emu_native_settle_flags(struct emu_native_engine *e)
         *source = real.cc_compute_all(e->env, (int)*op);
         *op = CC_OP_EFLAGS;
     }
+}
+
+/* It is that time now, and the run is to stop at that deadline. */
+void emu_native_proceed(struct emu_native_engine *e, int64_t now, int64_t deadline)
+{
+    e->deadline_ns = deadline;
+    e->over_ns += now - now_ns(e);
+    rearm(e);
 }
 
 /* The deadline or the pin has been set. */

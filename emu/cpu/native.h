@@ -3,6 +3,7 @@
 #ifndef EMU_NATIVE_H
 #define EMU_NATIVE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define LOCAL __attribute__((visibility("hidden")))
@@ -37,12 +38,16 @@ struct emu_native_engine {
     int64_t deadline_ns; /* stop at the first block that starts at or after this */
     int64_t block_ns;    /* what entering a block costs */
     int64_t rdtsc_ns;    /* what reading the time stamp counter costs */
+    int64_t port_ns;     /* what a port access costs */
     uint32_t interrupt;  /* the INTR pin: stop at the first block that can be interrupted */
     uint32_t stopped;    /* we asked for the stop; a run that ends without it has halted */
     uint32_t pace;       /* what a block's start is at the moment */
-    uint32_t delivers;   /* delivery.c may deliver, as nobody looks on */
-    void (*exception)(void *uc, uint32_t vector, void *user); /* Python's, for what it may not */
-    uint64_t delivered; /* how often it has */
+    uint32_t unwatched;  /* nobody looks on: delivery.c and shadows.c may act */
+    void (*exception)(void *uc, uint32_t vector, void *user); /* Python's, for what delivery.c may not */
+    uint32_t (*port_read)(uint32_t port, uint32_t size, int64_t now_ns);
+    void (*port_write)(uint32_t port, uint32_t size, uint32_t value, int64_t now_ns);
+    struct emu_native_shadows *shadows; /* NULL: every port access is Python's */
+    uint64_t delivered; /* how many exceptions delivery.c has seen to */
     /* Python does not touch what follows. */
     uint32_t ram_pages;
     uint32_t has_sysenter; /* the processor has SYSENTER */
@@ -64,8 +69,13 @@ static inline int64_t now_ns(const struct emu_native_engine *e)
 /* The engine with that CPUX86State; NULL where it is none that was registered. */
 LOCAL struct emu_native_engine *emu_native_by_env(const void *env);
 
+/* IN and OUT of `size` bytes; false where the processor is none of ours. */
+LOCAL bool emu_native_in(const void *env, uint32_t port, uint32_t size, uint64_t *value);
+LOCAL bool emu_native_out(const void *env, uint32_t port, uint32_t size, uint32_t value);
+
 /* native.c tells what these are. */
 void emu_native_settle_flags(struct emu_native_engine *e);
+void emu_native_rearm(struct emu_native_engine *e);
 void emu_native_delivered(struct emu_native_engine *e);
 void emu_native_invalidate(struct emu_native_engine *e, uint64_t address, uint64_t length);
 

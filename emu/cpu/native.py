@@ -13,10 +13,11 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from emu.clock import NEVER, Costs
 from emu.cpu import binding, corrections, errand, exchange, layout, models, preload, unicorn_h
+from emu.cpu.binding import InterruptCallback
 from emu.cpu.engine import Calls, Outcome
 from emu.cpu.layout import Registers
 from emu.cpu.models import Model
@@ -25,6 +26,13 @@ from emu.cpu.stepping import Pace, SteppingEngine
 from emu.cpu.wiring import Wiring, check_run
 from emu.errors import HostError
 from emu.memory import MIB, PAGE_BYTES, Memory, Ram
+from emu.shadows import Shadows
+
+# struct emu_native_engine: port_read and port_write; port, size, value and time.
+PortRead = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_int64)
+PortWrite = ctypes.CFUNCTYPE(
+    None, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_int64
+)
 
 # Any load: native.c comes to know an engine's translator when that translates one.
 _LEARN = bytes.fromhex(
@@ -42,11 +50,15 @@ class Shared(ctypes.Structure):
         ("deadline_ns", ctypes.c_int64),
         ("block_ns", ctypes.c_int64),
         ("rdtsc_ns", ctypes.c_int64),
+        ("port_ns", ctypes.c_int64),
         ("interrupt", ctypes.c_uint32),
         ("stopped", ctypes.c_uint32),
         ("pace", ctypes.c_uint32),
-        ("delivers", ctypes.c_uint32),
+        ("unwatched", ctypes.c_uint32),
         ("exception", ctypes.c_void_p),
+        ("port_read", ctypes.c_void_p),
+        ("port_write", ctypes.c_void_p),
+        ("shadows", ctypes.c_void_p),
         ("delivered", ctypes.c_uint64),
         ("ram_pages", ctypes.c_uint32),
         ("has_sysenter", ctypes.c_uint32),
@@ -64,11 +76,15 @@ class Shared(ctypes.Structure):
     deadline_ns: int
     block_ns: int
     rdtsc_ns: int
+    port_ns: int
     interrupt: int
     stopped: int
     pace: int
-    delivers: int
+    unwatched: int
     exception: int | None
+    port_read: int | None
+    port_write: int | None
+    shadows: int | None
     delivered: int
     ram_pages: int
     has_sysenter: int
@@ -85,6 +101,7 @@ def _bind(library: ctypes.CDLL) -> str | None:
     binds = (library.emu_native_bind, library.emu_delivery_bind)
     for each in binds:
         each.restype = ctypes.c_char_p
+    library.emu_native_proceed.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
     missing: list[bytes] = [name for each in binds if (name := each(unicorns))]
     if binding.VERSION != layout.VERSION:
         return f"made for Unicorn {layout.VERSION}, this is {binding.VERSION}"
@@ -114,7 +131,8 @@ class NativeEngine(SteppingEngine):
         shared.deadline_ns = NEVER
         shared.block_ns = costs.block_ns
         shared.rdtsc_ns = costs.rdtsc_ns
-        shared.delivers = True
+        shared.port_ns = costs.port_ns
+        shared.unwatched = True
         shared.has_sysenter = bool(model.cpuid(1).edx & models.SEP)
         shared.ram_pages = memory.ram.pages
         shared.uc, shared.cpu, shared.env = places.uc, places.cpu, places.env
@@ -166,13 +184,20 @@ class NativeEngine(SteppingEngine):
         self._shared.interrupt = value
         self._library.emu_native_rearm(self._pointer)
 
-    @property
-    def may_deliver(self) -> bool:
-        return bool(self._shared.delivers)
+    def proceed(self, now_ns: int, deadline_ns: int) -> None:
+        self._library.emu_native_proceed(self._pointer, now_ns, deadline_ns)
 
-    @may_deliver.setter
-    def may_deliver(self, value: bool) -> None:
-        self._shared.delivers = value
+    @property
+    def unwatched(self) -> bool:
+        return bool(self._shared.unwatched)
+
+    @unwatched.setter
+    def unwatched(self, value: bool) -> None:
+        self._shared.unwatched = value
+
+    def answer_from(self, shadows: Shadows | None) -> None:
+        self._shadows = shadows  # kept alive
+        self._shared.shadows = None if shadows is None else ctypes.addressof(shadows.table)
 
     @property
     def delivered(self) -> int:
@@ -215,10 +240,18 @@ class NativeEngine(SteppingEngine):
             return Outcome.BAD_FETCH
         return Outcome.STOPPED if self._shared.stopped else Outcome.HALTED
 
-    def exception_hook(self, callback: Any) -> tuple[Any, int | None]:
-        """delivery.c's, which calls *callback* for what it leaves to Python."""
-        self._shared.exception = ctypes.cast(callback, ctypes.c_void_p).value
-        return self._library.emu_native_exception, ctypes.addressof(self._shared)
+    def wire(self, wiring: Wiring) -> None:
+        """By way of delivery.c and shadows.c, which call Python for what they leave to it."""
+        exception = InterruptCallback(wiring.exception)
+        read, write = PortRead(wiring.port_read), PortWrite(wiring.port_write)
+        shared = self._shared
+        shared.exception = wiring.hooks.keep(exception)
+        shared.port_read, shared.port_write = wiring.hooks.keep(read), wiring.hooks.keep(write)
+        wiring.hooks.add(
+            unicorn_h.UC_HOOK_INTR,
+            self._library.emu_native_exception,
+            ctypes.addressof(shared),
+        )
 
     def postpones(self, vector: int) -> bool:
         if not self._corrected.is_ahead(vector, Pace(self._shared.pace)):
@@ -271,11 +304,11 @@ class _NoCalls:
     def __init__(self) -> None:
         self.called = False
 
-    def port_read(self, port: int, size: int) -> int:  # noqa: ARG002
+    def port_read(self, port: int, size: int, now_ns: int) -> int:  # noqa: ARG002
         self.called = True
         return 0
 
-    def port_write(self, port: int, size: int, value: int) -> None:  # noqa: ARG002
+    def port_write(self, port: int, size: int, value: int, now_ns: int) -> None:  # noqa: ARG002
         self.called = True
 
     def exception(self, vector: int) -> None:  # noqa: ARG002

@@ -34,6 +34,7 @@ from emu.cpu.models import Model
 from emu.cpu.state import A20_BIT, State
 from emu.cpu.vectors import BP, DB, GP, HELD_BACK, MF, OF, UD, WITH_ERROR_CODE
 from emu.memory import Memory
+from emu.shadows import Shadows
 
 INT1_OPCODE, INT3_OPCODE, INTO_OPCODE = 0xF1, 0xCC, 0xCE
 LOCK = 0xF0
@@ -53,6 +54,10 @@ class PortAccess(Protocol):
 
     def write(self, port: int, value: int, size: int) -> None: ...
 
+    @property
+    def shadows(self) -> Shadows | None:
+        """What may be answered without these two; None: nothing."""
+
 
 class Pause(enum.Enum):
     """Why `Processor.run` came back."""
@@ -67,7 +72,7 @@ class Processor:
     """One processor with its pins; saved as cpu_common, cpu and emu/cpu."""
 
     clock: Clock
-    ports: PortAccess
+    _ports: PortAccess
     memory: Memory
     acknowledge: Callable[[], int]  # INTA: the vector of the interrupt that is now in service
     model: Model
@@ -79,6 +84,8 @@ class Processor:
     _intr: bool = attrs.field(init=False, default=False)
     _a20: bool = attrs.field(init=False, default=True)
     _until_ns: int = attrs.field(init=False, default=NEVER)
+    _next_ns: int = attrs.field(init=False, default=NEVER)  # the alarm that the engine knows of
+    _shadows: Shadows | None = attrs.field(init=False, default=None)
     _stop: bool = attrs.field(init=False, default=False)
     _shutdown: bool = attrs.field(init=False, default=False)
     # For between two runs of the engine:
@@ -92,6 +99,7 @@ class Processor:
     def __attrs_post_init__(self) -> None:
         self.engine = self.make_engine(self.memory, self.model, self.clock.costs, self)
         self.memory.invalidate = self.engine.invalidate
+        self.ports = self._ports
         self.reset()
 
     def close(self) -> None:
@@ -172,10 +180,20 @@ class Processor:
 
     # --- running --------------------------------------------------------------------------
 
+    @property
+    def ports(self) -> PortAccess:
+        """What IN and OUT reach."""
+        return self._ports
+
+    @ports.setter
+    def ports(self, new: PortAccess) -> None:
+        self._ports, self._shadows = new, new.shadows
+        self.engine.answer_from(new.shadows)
+
     def watch_deliveries(self, callback: Callable[[Event], None]) -> None:
         """Have *callback* told of each interrupt and exception that has been delivered."""
         self._on_delivery = callback
-        self.engine.may_deliver = False
+        self.engine.unwatched = False
 
     def stop(self) -> None:
         """End the run under way at the next block's start."""
@@ -233,6 +251,7 @@ class Processor:
         if not self.engine.is_mid_block:
             self._resume_clock()
         outcome = run()
+        self._tell_cards()
         if outcome is Outcome.HALTED:
             self._halted = True
         elif outcome is Outcome.BAD_FETCH:
@@ -279,25 +298,42 @@ class Processor:
 
     # --- what the engine calls ------------------------------------------------------------
 
-    def port_read(self, port: int, size: int) -> int:
-        self._charge_port()
-        value = self.ports.read(port, size)
-        self._resume_clock()
+    def port_read(self, port: int, size: int, now_ns: int) -> int:
+        self._reach(now_ns)
+        value = self._ports.read(port, size)
+        self._leave(now_ns)
         return value
 
-    def port_write(self, port: int, size: int, value: int) -> None:
-        self._charge_port()
-        self.ports.write(port, value, size)
-        self._resume_clock()
+    def port_write(self, port: int, size: int, value: int, now_ns: int) -> None:
+        self._reach(now_ns)
+        self._ports.write(port, value, size)
+        self._leave(now_ns)
 
-    def _charge_port(self) -> None:
-        self.clock.advance_to(self.engine.now_ns + self.clock.costs.port_ns)
+    def _reach(self, now_ns: int) -> None:
+        """Before a card is asked: it sees the right time, and alarms that are due have fired."""
+        self._tell_cards()
+        if now_ns < self.clock.next_ns:
+            self.clock.now_ns = now_ns
+        else:
+            self.clock.advance_to(now_ns)
+
+    def _leave(self, now_ns: int) -> None:
+        """It has been asked, and may have moved the clock and armed alarms: the engine follows."""
+        clock = self.clock
+        if clock.now_ns != now_ns or clock.next_ns != self._next_ns:
+            self._resume_clock()
+
+    def _tell_cards(self) -> None:
+        """What has been answered without them, before anything else happens to them."""
+        if self._shadows is not None and self._shadows.waiting:
+            self._shadows.tell(self._ports.read, self._ports.write, self.clock.advance_to)
 
     def _resume_clock(self) -> None:
         """Let the engine go on from the machine's time, to the next thing that is to happen."""
-        self.engine.now_ns = self.clock.now_ns
+        self._next_ns = self.clock.next_ns
         stopping = self._stop or self._pausing
-        self.engine.deadline_ns = 0 if stopping else min(self.clock.next_ns, self._until_ns)
+        deadline_ns = 0 if stopping else min(self._next_ns, self._until_ns)
+        self.engine.proceed(self.clock.now_ns, deadline_ns)
 
     def exception(self, vector: int) -> None:
         registers = self.engine.registers

@@ -21,11 +21,19 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from emu.clock import NEVER, Costs
 from emu.cpu import binding, corrections, errand, layout, unicorn_h
-from emu.cpu.binding import BlockCallback, EdgeCallback, InstructionCallback, TranslationBlock, lib
+from emu.cpu.binding import (
+    BlockCallback,
+    EdgeCallback,
+    InCallback,
+    InstructionCallback,
+    InterruptCallback,
+    OutCallback,
+    TranslationBlock,
+    lib,
+)
 from emu.cpu.bits import CR0_PG, EFLAGS_IF
 from emu.cpu.engine import Calls, Outcome
 from emu.cpu.layout import HF_INHIBIT_IRQ, Registers
@@ -35,6 +43,7 @@ from emu.cpu.stepping import Pace, SteppingEngine
 from emu.cpu.wiring import Wiring, check_run
 from emu.errors import ConfigError
 from emu.memory import FOUR_GIB, PAGE_BYTES, Memory
+from emu.shadows import Shadows
 
 A20_PAGE = (1 << 20) // PAGE_BYTES
 LINEAR_PAGES = FOUR_GIB // PAGE_BYTES
@@ -56,8 +65,9 @@ class ReferenceEngine(SteppingEngine):
         self.now_ns = 0
         self.deadline_ns = NEVER
         self.interrupt = False
-        self.may_deliver = True
+        self.unwatched = True
         self._block_ns, self._rdtsc_ns = costs.block_ns, costs.rdtsc_ns
+        self._port_ns = costs.port_ns
         self._stopped = False
         self._running = False
         self._stale = False  # translations are to be dropped that may be running
@@ -88,6 +98,12 @@ class ReferenceEngine(SteppingEngine):
     def close(self) -> None:
         self._wiring.release()
         del self._registers, self._context, self._next_block, self._uc
+
+    def proceed(self, now_ns: int, deadline_ns: int) -> None:
+        self.now_ns, self.deadline_ns = now_ns, deadline_ns
+
+    def answer_from(self, shadows: Shadows | None) -> None:
+        """The cards are asked each time."""
 
     # --- registers ------------------------------------------------------------------------
 
@@ -232,8 +248,22 @@ class ReferenceEngine(SteppingEngine):
         self._stopped = not self._cut and self._is_due() and not _is_rerun(before, self._entered)
         return self._cut or self._stopped
 
-    def exception_hook(self, callback: Any) -> tuple[Any, None]:
-        return callback, None
+    def wire(self, wiring: Wiring) -> None:
+        def port_read(_uc: int, port: int, size: int, _user: int) -> int:
+            return wiring.port_read(port, size, self._pass_port())
+
+        def port_write(_uc: int, port: int, size: int, value: int, _user: int) -> None:
+            wiring.port_write(port, size, value, self._pass_port())
+
+        hooks = wiring.hooks
+        hooks.add_instruction(unicorn_h.UC_X86_INS_IN, InCallback(port_read))
+        hooks.add_instruction(unicorn_h.UC_X86_INS_OUT, OutCallback(port_write))
+        hooks.add(unicorn_h.UC_HOOK_INTR, InterruptCallback(wiring.exception))
+
+    def _pass_port(self) -> int:
+        """A port access takes a while: the time at its end."""
+        self.now_ns += self._port_ns
+        return self.now_ns
 
     def postpones(self, vector: int) -> bool:
         if not self._corrected.is_ahead(vector, self._pace):

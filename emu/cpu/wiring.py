@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import index
-from typing import Any, Protocol
+from typing import Protocol
 
 from emu import attrs
 from emu.cpu import binding, unicorn_h
 from emu.cpu.binding import (
     Hooks,
-    InCallback,
     InstructionCallback,
-    InterruptCallback,
     InvalidCallback,
-    OutCallback,
     ProtectedWriteCallback,
     SyscallCallback,
     Unicorn,
@@ -49,10 +46,8 @@ class Editing(Protocol):
         the next; so the run is stopped here, too, where it is to stop.
         """
 
-    def exception_hook(self, callback: Any) -> tuple[Any, int | None]:
-        """What is to be called at an exception, and its user data: *callback*, or in its place
-        something quicker, which calls it where need be.
-        """
+    def wire(self, wiring: Wiring) -> None:
+        """Have *wiring* called at ports and exceptions, in the engine's own way."""
 
     def postpones(self, vector: int) -> bool:
         """True where an exception is not to be delivered yet.
@@ -74,18 +69,14 @@ class Wiring:
     calls: Calls
     engine: Editing
     hooks: Hooks = attrs.field(init=False)
-    _on_exception: Any = attrs.field(init=False)  # kept alive: the hook may be another
 
     def __attrs_post_init__(self) -> None:
         self.hooks = Hooks(self.uc)
         add, instruction = self.hooks.add, self.hooks.add_instruction
-        instruction(unicorn_h.UC_X86_INS_IN, InCallback(self._port_read))
-        instruction(unicorn_h.UC_X86_INS_OUT, OutCallback(self._port_write))
         instruction(unicorn_h.UC_X86_INS_CPUID, InstructionCallback(self._cpuid))
         instruction(unicorn_h.UC_X86_INS_SYSENTER, SyscallCallback(self._sysenter))
         instruction(unicorn_h.UC_X86_INS_SYSCALL, SyscallCallback(self._syscall))
-        self._on_exception = InterruptCallback(self._exception)
-        add(unicorn_h.UC_HOOK_INTR, *self.engine.exception_hook(self._on_exception))
+        self.engine.wire(self)
         add(unicorn_h.UC_HOOK_INSN_INVALID, InvalidCallback(self._invalid_instruction))
         add(unicorn_h.UC_HOOK_MEM_WRITE_PROT, ProtectedWriteCallback(self._rom_write))
         ram_end, rom_base = self.memory.ram.size, self.memory.rom_base
@@ -100,20 +91,20 @@ class Wiring:
 
     # Each guard catches everything: what is let go here is printed and lost.
 
-    def _port_read(self, _uc: int, port: int, size: int, _user: int) -> int:
+    def port_read(self, port: int, size: int, now_ns: int) -> int:
         try:
-            return index(self.calls.port_read(port, size))
+            return index(self.calls.port_read(port, size, now_ns))
         except BaseException as error:  # noqa: BLE001
             self.calls.failed(error)
             return 0
 
-    def _port_write(self, _uc: int, port: int, size: int, value: int, _user: int) -> None:
+    def port_write(self, port: int, size: int, value: int, now_ns: int) -> None:
         try:
-            self.calls.port_write(port, size, value)
+            self.calls.port_write(port, size, value, now_ns)
         except BaseException as error:  # noqa: BLE001
             self.calls.failed(error)
 
-    def _exception(self, _uc: int, vector: int, _user: int) -> None:
+    def exception(self, _uc: int, vector: int, _user: int) -> None:
         try:
             if not self.engine.postpones(vector):
                 self.engine.edit(lambda: self.calls.exception(vector))

@@ -75,6 +75,7 @@ from emu import attrs
 from emu.irq import Line
 from emu.isa import Slot
 from emu.savevm.vmstate import Saved, UnfitError, Values, flag, reg, whole
+from emu.shadows import Shadow
 
 IDSTR = "emu/i8042"
 
@@ -254,6 +255,7 @@ class I8042:
     irq12: Line
     a20: Line
     reset_pulse: Callable[[], None]
+    status_shadow: Shadow
     keyboard: Socket = attrs.field(init=False)
     mouse: Socket = attrs.field(init=False)
     state: State = attrs.field(init=False, factory=State)
@@ -389,6 +391,7 @@ class I8042:
         """Make every output follow the state.  The reset is a pulse, and not among them."""
         state = self.state
         irq1, irq12 = state.interrupts()
+        self.status_shadow.show(state.status())
         self.irq1.drive(high=irq1)
         self.irq12.drive(high=irq12)
         self.a20.drive(high=bool(state.output_port & P2_A20))
@@ -408,7 +411,8 @@ SAVED = Saved(State, (whole(State, IDSTR),), _decode)
 
 def attach(slot: Slot, a20: Line, reset: Callable[[], None]) -> I8042:
     """Plug the controller into *slot*; it drives *a20* and calls ``reset()`` for a reset."""
-    chip = I8042(slot.irq(KEYBOARD_IRQ), slot.irq(AUX_IRQ), a20, reset)
+    status_shadow = slot.shadows.one(COMMAND_PORT)
+    chip = I8042(slot.irq(KEYBOARD_IRQ), slot.irq(AUX_IRQ), a20, reset, status_shadow)
     slot.register_ioport_read(DATA_PORT, 1, 1, chip.read_data)
     slot.register_ioport_write(DATA_PORT, 1, 1, chip.write_data)
     slot.register_ioport_read(COMMAND_PORT, 1, 1, chip.read_status)

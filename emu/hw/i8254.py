@@ -109,10 +109,12 @@ from emu.savevm.vmstate import (
     u16,
     u32,
 )
+from emu.shadows import CounterShadows
 
 CRYSTAL_HZ = 14_318_180
 PIT_HZ = round(CRYSTAL_HZ / 12)  # 1,193,182: whole, as in QEMU
 
+PORT_BASE = 0x40
 COUNTERS = 3
 
 # The control word.  SC and RW are numbers of two bits, M one of three.
@@ -448,6 +450,7 @@ class I8254:
 
     clock: Clock
     outs: Sequence[Line | None]
+    shadows: CounterShadows
     state: State = attrs.field(init=False, factory=State)
     _alarms: list[Alarm] = attrs.field(init=False)
 
@@ -483,7 +486,9 @@ class I8254:
             case Reg.CONTROL:
                 return OPEN_BUS  # "No-Operation (3-State)"
             case number:
-                return self.state.counters[number].read(self.clock.now_ns)
+                value = self.state.counters[number].read(self.clock.now_ns)
+                self._show(number)
+                return value
 
     def write(self, offset: int, value: int) -> None:
         match Reg(offset):
@@ -499,6 +504,7 @@ class I8254:
             self._read_back(word)
         elif word >> RW_SHIFT & 3 == RW_LATCH:
             self.state.counters[number].latch_count(now_ns)
+            self._show(number)
         else:
             self.state.counters[number].program(word, now_ns)
             self._changed(number)
@@ -510,6 +516,7 @@ class I8254:
                     counter.latch_count(self.clock.now_ns)
                 if not word & NOT_STATUS:
                     counter.latch_status(self.clock.now_ns)
+                self._show(number)
 
     # --- time ---------------------------------------------------------------------------------
 
@@ -543,6 +550,17 @@ class I8254:
             due_ns = min(due_ns, counter.next_edge_ns(now_ns))
             line.drive(high=counter.out(now_ns) and not counter.kept_low)
         self._alarms[number].arm(due_ns)
+        self._show(number)
+
+    def _show(self, number: int) -> None:
+        """Let it be read without us, where it is read as a rule: as two bytes of binary."""
+        counter = self.state.counters[number]
+        held = counter.latched or counter.status_latched
+        if held or counter.read_msb or counter.bcd or counter.access is not Access.WORD:
+            self.shadows.hide(number)
+        else:
+            mode, n = counter.mode.value, counter.n
+            self.shadows.show(number, mode, n, counter.start_ns, counter.stopped_ns)
 
 
 # ==== the stream ==============================================================================
@@ -761,8 +779,8 @@ SAVED = Saved(State, (QEMU, REST), _decode)
 
 def attach(slot: Slot, outs: Sequence[Line | None]) -> I8254:
     """Plug an 8254 into *slot* whose OUT 0, 1 and 2 drive *outs*, where they are not None."""
-    chip = I8254(slot.clock, outs)
-    slot.register_ports(0x40, len(Reg), chip.read, chip.write)
+    chip = I8254(slot.clock, outs, slot.shadows.counters(PORT_BASE, PIT_HZ))
+    slot.register_ports(PORT_BASE, len(Reg), chip.read, chip.write)
     slot.register_state(SAVED, chip)
     chip.settle()
     return chip

@@ -66,6 +66,7 @@ from emu.isa import Slot
 from emu.ports import OPEN_BUS
 from emu.savevm import vmstate
 from emu.savevm.vmstate import Saved, Section, Values, choice, flag, reg
+from emu.shadows import MaskShadow, Shadow
 
 INPUTS = 8
 CASCADE_IR = 2  # where the master has its slave
@@ -199,6 +200,7 @@ class I8259:
 
     interrupt: Line
     wiring: Wiring
+    imr_shadow: Shadow
     # CAS0-CAS2 of a master, INTA going to its slaves too: the vector from the slave of that
     # number.  A slave has none.
     cascade: Callable[[int], int] | None = None
@@ -271,6 +273,21 @@ class I8259:
     def settle(self) -> None:
         """Make INT follow the state."""
         self.interrupt.drive(high=self._request() is not None)
+        self._show_imr()
+
+    def _show_imr(self) -> None:
+        """Let IMR be accessed without us, where it is plain what comes of it."""
+        state, shadow = self.state, self.imr_shadow
+        if state.poll:
+            shadow.hide()  # any read is an acknowledge
+        elif state.expected is not Expected.OCW1 or (state.irr and state.isr):
+            shadow.show(state.imr)
+        elif isinstance(shadow, MaskShadow):
+            shadow.show_mask(state.imr, state.irr)
+        elif state.irr:  # a slave's INT makes an edge at its master
+            shadow.show(state.imr)
+        else:
+            shadow.show_stored(state.imr)
 
     # --- priorities -----------------------------------------------------------------------
 
@@ -471,8 +488,10 @@ class Pair:
 
 def attach_pair(slot: Slot, interrupt: Line) -> Pair:
     """Connect all lines of *slot* to a pair of 8259As whose INT is *interrupt*, the CPU's INTR."""
-    slave = I8259(slot.irq(CASCADE_IR), SLAVE)
-    master = I8259(interrupt, MASTER, slave.acknowledge_as_slave)
+    imr = slot.shadows.one(SLAVE.base + Register.DATA)
+    slave = I8259(slot.irq(CASCADE_IR), SLAVE, imr)
+    imr = slot.shadows.mask(MASTER.base + Register.DATA)
+    master = I8259(interrupt, MASTER, imr, slave.acknowledge_as_slave)
     for chip in (master, slave):
         _plug_in(slot, chip)
     return Pair(master, slave)

@@ -67,6 +67,7 @@ from emu.irq import Line
 from emu.isa import Slot
 from emu.savevm import vmstate
 from emu.savevm.vmstate import Saved, Section, Subsection, Values, array, flag, instant, reg
+from emu.shadows import CellShadows
 
 PORT_BASE = 0x70
 IRQ_NUMBER = 8
@@ -386,6 +387,7 @@ class MC146818:
     clock: Clock
     irq: Line
     nmi_mask: Line  # high: NMI does not reach the processor
+    shadows: CellShadows
     state: State = attrs.field(init=False, factory=State)
     _alarm: Alarm = attrs.field(init=False)
 
@@ -400,8 +402,9 @@ class MC146818:
         self.settle()
 
     def read_data(self, _port: int) -> int:
-        self._catch_up()
         state = self.state
+        if state.index < MEMORY_FIRST or state.index == Memory.CENTURY:
+            self._catch_up()
         if state.index >= MEMORY_FIRST:
             return state.memory[state.index - MEMORY_FIRST]
         match Reg(state.index):
@@ -421,10 +424,12 @@ class MC146818:
                 return state.time[time]
 
     def write_data(self, _port: int, value: int) -> None:
-        self._catch_up()
         state = self.state
+        if state.index < MEMORY_FIRST or state.index == Memory.CENTURY:
+            self._catch_up()
         if state.index >= MEMORY_FIRST:
             state.put(state.index, value)
+            self.settle()
             return
         match Reg(state.index):
             case Reg.A:
@@ -524,6 +529,9 @@ class MC146818:
         state = self.state
         self.irq.drive(high=bool(state.reg_c & state.reg_b & C_FLAGS))
         self.nmi_mask.drive(high=state.nmi_masked)
+        self.shadows.choose(state.index | (INDEX_NMI_MASKED if state.nmi_masked else 0))
+        self.shadows.show_stored(MEMORY_FIRST, bytes(state.memory))
+        self.shadows.hide(Memory.CENTURY)  # which time changes
         self._alarm.arm(self._due_ns())
 
     def boot_set(self, order: str) -> None:
@@ -539,6 +547,7 @@ class MC146818:
         first, second, third = [*(BOOT_DEVICES[letter] for letter in order), 0, 0, 0][:3]
         self.state.put(Memory.BOOT_FIRST, second << 4 | first)
         self.state.put(Memory.BOOT_THIRD, third << 4)
+        self.settle()
 
 
 # ==== the stream ==========================================================================
@@ -692,7 +701,8 @@ def attach(
     """
     if not 0 <= rtc_base_s < FOUR_DIGITS_S:
         raise ConfigError(f"rtc_base {rtc_base_s}: expected seconds from 1970 to the year 9999")
-    card = MC146818(slot.clock, slot.irq(IRQ_NUMBER), nmi_mask)
+    shadows = slot.shadows.cells(PORT_BASE, PORT_BASE + 1)
+    card = MC146818(slot.clock, slot.irq(IRQ_NUMBER), nmi_mask, shadows)
     state = card.state
     moment = moment_at(rtc_base_s)
     show(state, moment)

@@ -72,6 +72,7 @@ from emu.savevm.vmstate import (
     instant,
     reg,
 )
+from emu.shadows import Shadow
 
 CRYSTAL_HZ = 1_843_200
 FIFO_CHARACTERS = 16
@@ -285,6 +286,8 @@ class NS16550A:
     clock: Clock
     interrupt: Line
     transmit: Callable[[int], None]
+    lsr_shadow: Shadow
+    scr_shadow: Shadow
     instance: int = 0
     dtr: Line = attrs.field(init=False, factory=lambda: Line("DTR"))
     rts: Line = attrs.field(init=False, factory=lambda: Line("RTS"))
@@ -567,6 +570,11 @@ class NS16550A:
         self.rts.drive(high=bool(outputs & MCR_RTS))
         pending = state.interrupt() is not Interrupt.NONE
         self.interrupt.drive(high=pending and bool(outputs & MCR_OUT2))
+        if state.line_errors:
+            self.lsr_shadow.hide()  # reading it clears them
+        else:
+            self.lsr_shadow.show(state.line_status())
+        self.scr_shadow.show_stored(state.scr)
         has_room = len(state.receiver) < state.capacity()
         self.room.drive(high=has_room and not state.mcr & MCR_LOOP)
 
@@ -730,7 +738,8 @@ def attach(
     instance: int = 0,
 ) -> NS16550A:
     """Plug a serial port into *slot*; `transmit` is given what it sends."""
-    chip = NS16550A(slot.clock, slot.irq(irq), transmit, instance)
+    lsr_shadow, scr_shadow = slot.shadows.one(base + Read.LSR), slot.shadows.one(base + Read.SCR)
+    chip = NS16550A(slot.clock, slot.irq(irq), transmit, lsr_shadow, scr_shadow, instance)
     slot.register_ports(base, len(Read), chip.read, chip.write)
     slot.register_reset(chip.reset)
     slot.register_state(SAVED, chip, instance)

@@ -34,6 +34,7 @@ from emu import attrs
 from emu.irq import Line
 from emu.isa import Slot
 from emu.savevm.vmstate import Saved, reg, whole
+from emu.shadows import Shadow
 
 PORT = 0x92
 
@@ -54,6 +55,7 @@ class Port92:
 
     a20: Line
     reset_pulse: Callable[[], None]
+    shadow: Shadow
     open_after_reset: bool = False
     state: State = attrs.field(init=False, factory=State)
 
@@ -75,6 +77,7 @@ class Port92:
 
     def settle(self) -> None:
         """Make every output follow the state.  The reset is a pulse, and not among them."""
+        self.shadow.show(self.state.outport)
         self.a20.drive(high=bool(self.state.outport & GATE_A20))
 
 
@@ -85,7 +88,7 @@ def attach(
     slot: Slot, a20: Line, reset: Callable[[], None], *, open_after_reset: bool = False
 ) -> Port92:
     """Plug the port into *slot*; it drives *a20* and calls ``reset()`` for a hot reset."""
-    card = Port92(a20, reset, open_after_reset)
+    card = Port92(a20, reset, slot.shadows.one(PORT), open_after_reset)
     slot.register_ioport_read(PORT, 1, 1, card.read)
     slot.register_ioport_write(PORT, 1, 1, card.write)
     slot.register_reset(card.reset)

@@ -45,6 +45,7 @@ class TracedPorts:
 
     ports: PortAccess
     say: Say
+    shadows: None = None  # each access is to be seen
 
     def read(self, port: int, size: int) -> int:
         value = self.ports.read(port, size)

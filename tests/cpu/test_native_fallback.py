@@ -354,8 +354,8 @@ class TestNoCalls:
     def test_each(self) -> None:
         calls = [native._NoCalls() for _ in range(7)]
 
-        assert calls[0].port_read(0, 1) == 0
-        calls[1].port_write(0, 1, 0)
+        assert calls[0].port_read(0, 1, 0) == 0
+        calls[1].port_write(0, 1, 0, 0)
         calls[2].exception(0)
         calls[3].invalid_instruction()
         calls[4].sysenter()

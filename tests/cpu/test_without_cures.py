@@ -47,9 +47,9 @@ CURES = {
     ),
     "REP INS, stopped in its port's handler": Cure(
         "wiring.py",
-        "            return index(self.calls.port_read(port, size))",
+        "            return index(self.calls.port_read(port, size, now_ns))",
         "            binding.lib.uc_emu_stop(self.uc.handle)\n"
-        "            return index(self.calls.port_read(port, size))",
+        "            return index(self.calls.port_read(port, size, now_ns))",
         "test_engines.py::TestCounting::test_REP_INS_is_never_torn",
     ),
     "the shadow of STI and MOV SS": Cure(
@@ -156,7 +156,7 @@ CURES = {
     ),
     "a delivery that somebody watches": Cure(
         "processor.py",
-        "        self.engine.may_deliver = False\n",
+        "        self.engine.unwatched = False\n",
         "",
         "test_delivery_in_c.py::TestGuests::test_who_watches_sees_them_all",
     ),

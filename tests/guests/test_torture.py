@@ -140,7 +140,7 @@ class Run:
         end = Memory()
         name = "native" if engine == PYTHON_DELIVERING else engine
         with Machine(bios=ROM.read_bytes(), engine=name, debugcon=end) as vm:
-            vm.board.processor.engine.may_deliver = engine != PYTHON_DELIVERING
+            vm.board.processor.engine.unwatched = engine != PYTHON_DELIVERING
             stopped = vm.run(emu.after("1s"))
             log = bytes(end.sent).decode("ascii")
             return cls(log, stopped.reason, stopped.value, vm.clock.now_ns, vm.digest())
