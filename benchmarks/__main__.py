@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -52,9 +53,10 @@ def parser() -> argparse.ArgumentParser:
     """What may be said on the command line."""
     made = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="CPU seconds of this emulator and of the others that are installed here: the "
-        "median of runs that alternate, and ours divided by theirs.",
-        epilog="Rows: " + ", ".join(row.name for row in ROWS) + ".",
+        description="CPU seconds of this emulator and of the others that are installed here:\n"
+        "the median of runs that alternate, and ours divided by theirs.",
+        epilog=f"{peers.INSTALL}\n{textwrap.fill('Rows: ' + ', '.join(row.name for row in ROWS))}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--rows", metavar="A,B", help="only these")
     made.add_argument("--peers", metavar="A,B", help="only these, such as emu,qemu-tcg")

@@ -10,30 +10,53 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.measure import End, Run, run
-from benchmarks.peers import Peer
+from benchmarks.peers import CannotBoot, Peer
 from benchmarks.results import Measured, Sample
 from benchmarks.rows import ROOT, Boot, CannotRun, Row
 
 RESULT = re.compile(rb"[0-9a-f]{8}\n")  # of a ROM of ours
+END_OF_RESULT = b"\n"
 
 Tell = Callable[[str], None]
 
 
 def measure(row: Row, peers: Sequence[Peer], repeat: int, folder: Path, tell: Tell) -> Measured:
     """Run each of *peers* *repeat* times; *tell* of each run.  What goes wrong is in the result."""
-    samples: dict[str, list[Sample]] = {peer.name: [] for peer in peers}
     result = b""
     try:
         boot = row.prepare(folder)
+        commands, left_out = prepared(boot, peers)
+        samples: dict[str, list[Sample]] = {peer.name: [] for peer, _ in commands}
         for turn in range(repeat):
-            for peer in peers:
-                done = run(peer.command(boot), ROOT, boot.until)
+            for peer, command in commands:
+                done = run(command, ROOT, last_of(peer, boot))
                 tell(f"{row.name} {turn + 1}/{repeat}  {peer.name:<12} {done.cpu_s:7.2f} s")
                 result = printed_by(peer, boot, done, result)
                 samples[peer.name].append(Sample(done.cpu_s, done.wall_s))
     except CannotRun as reason:
         return Measured(row.name, row.what, row.rounds, problem=str(reason))
-    return Measured(row.name, row.what, row.rounds, result.decode(), samples=samples)
+    return Measured(
+        row.name, row.what, row.rounds, result.decode(), samples=samples, left_out=left_out
+    )
+
+
+def prepared(
+    boot: Boot, peers: Sequence[Peer]
+) -> tuple[list[tuple[Peer, list[str]]], dict[str, str]]:
+    """The peers that can boot so, each with its command; and why the others cannot, by their names."""
+    commands = []
+    left_out = {}
+    for peer in peers:
+        try:
+            commands.append((peer, peer.command(boot)))
+        except CannotBoot as reason:
+            left_out[peer.name] = str(reason)
+    return commands, left_out
+
+
+def last_of(peer: Peer, boot: Boot) -> bytes | None:
+    """The text that ends a run when it has been printed; None where the peer ends it."""
+    return boot.until or (None if peer.exits else END_OF_RESULT)
 
 
 def printed_by(peer: Peer, boot: Boot, done: Run, expected: bytes) -> bytes:
@@ -41,7 +64,7 @@ def printed_by(peer: Peer, boot: Boot, done: Run, expected: bytes) -> bytes:
     match done.end:
         case End.SEEN if boot.until is not None:
             return boot.until
-        case End.EXIT if boot.until is None and RESULT.fullmatch(done.output):
+        case End.EXIT | End.SEEN if boot.until is None and RESULT.fullmatch(done.output):
             if expected not in (b"", done.output):
                 raise CannotRun(f"{peer.name} printed {done.output!r}, not {expected!r}")
             return done.output

@@ -5,7 +5,8 @@ The file is JSON:
     {"date": "2026-01-31T12:00:00+00:00", "machine": "...",
      "versions": {"emu": "...", "qemu-tcg": "..."},
      "rows": [{"name": "sieve", "what": "...", "rounds": 100, "result": "be2da9e7\n",
-               "problem": "", "samples": {"emu": [{"cpu_s": 1.52, "wall_s": 1.6}], ...}}]}
+               "problem": "", "samples": {"emu": [{"cpu_s": 1.52, "wall_s": 1.6}], ...},
+               "left_out": {"bochs": "..."}}]}
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Measured:
     result: str = ""  # what they all printed
     problem: str = ""
     samples: Mapping[str, Sequence[Sample]] = attrs.field(factory=dict)  # by peer
+    left_out: Mapping[str, str] = attrs.field(factory=dict)  # why, by peer
 
     def median_s(self, peer: str) -> float | None:
         """The median of its CPU seconds; None where it has none."""

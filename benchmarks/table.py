@@ -18,8 +18,14 @@ def render(results: Results, earlier: Results | None = None) -> str:
     head = ["", *_pairs(peers), *([f"{OURS} then", "ratio"] if earlier else [])]
     body = [_cells(row, peers, earlier) for row in results.rows]
     lines = _aligned([head, *body])
-    notes = [f"{row.name}: {row.problem}" for row in results.rows if row.problem]
+    notes = [note for row in results.rows for note in _notes(row)]
     return "\n".join([*lines, *(["", *notes] if notes else [])]) + "\n"
+
+
+def _notes(row: Measured) -> list[str]:
+    """Why there are gaps."""
+    left_out = [f"{row.name}: {peer} has {lack}" for peer, lack in row.left_out.items()]
+    return [f"{row.name}: {row.problem}"] if row.problem else left_out
 
 
 def _pairs(peers: list[str]) -> list[str]:

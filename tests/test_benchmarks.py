@@ -6,6 +6,7 @@ says that it computes, as computed here.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from benchmarks import contest, measure, peers, table
 from benchmarks.__main__ import BAD_USAGE, DONE, FAILED, REPEAT, main, parser
 from benchmarks.installation import environment, install
 from benchmarks.measure import End
-from benchmarks.peers import Ours, Qemu
+from benchmarks.peers import V86, Bochs, CannotBoot, Ours, Peer, Qemu
 from benchmarks.results import Measured, Results, Sample, UnreadableResults
 from benchmarks.rows import OWN_ROMS, ROMS, ROWS, Boot, CannotRun, Console, Firmware, OwnRom
 from emu import attrs
@@ -149,8 +150,7 @@ def ports(rounds: int) -> int:
     for left in range(rounds, 0, -1):
         total = rotate_left((total + left) & MASK)  # AL is what was written
         total = (total + (left & ~0xFF | 0x60)) & MASK
-        for _ in range(2):
-            total = total * 2 & MASK
+        total = total * 2 & MASK
     return total
 
 
@@ -296,10 +296,15 @@ class Scripted:
 
     name: str
     printed: str
+    exits: bool = True
+    lacks: str = ""
     version: str = "1"
 
     def command(self, boot: Boot) -> list[str]:  # noqa: ARG002 - whatever it boots
-        return python(f"import sys; sys.stdout.write({self.printed!r})")
+        if self.lacks:
+            raise CannotBoot(self.lacks)
+        then = "" if self.exits else "; sys.stdout.flush(); time.sleep(600)"
+        return python(f"import sys, time; sys.stdout.write({self.printed!r}){then}")
 
 
 @attrs.frozen
@@ -360,9 +365,39 @@ class TestContest:
 
         assert row.problem == "a printed b'0000002a\\n': "
 
+    def test_a_peer_that_no_guest_can_end_is_over_when_its_result_is_printed(self) -> None:
+        row = self.measured(Scripted("a", "0000002a\n"), Scripted("b", "0000002a\n", exits=False))
+
+        assert (row.result, row.problem) == ("0000002a\n", "")
+        assert all(sample.wall_s < 600 for sample in row.samples["b"])
+
+    def test_its_result_must_be_that_of_the_others(self) -> None:
+        row = self.measured(Scripted("a", "0000002a\n"), Scripted("b", "0000002b\n", exits=False))
+
+        assert row.problem == "b printed b'0000002b\\n', not b'0000002a\\n'"
+
+    def test_and_a_result(self) -> None:
+        row = self.measured(Scripted("a", "panic!\n", exits=False))
+
+        assert row.problem == "a printed b'panic!\\n': "
+
+    def test_a_text_ends_it_as_any_other(self) -> None:
+        row = self.measured(Scripted("a", "x:\nready", exits=False), until=b"ready")
+
+        assert (row.result, row.problem) == ("ready", "")
+
+    def test_a_peer_that_cannot_boot_so_is_left_out_and_the_row_is_not(self) -> None:
+        row = self.measured(Scripted("a", "", lacks="no disk"), Scripted("b", "0000002a\n"))
+
+        assert (row.result, row.problem) == ("0000002a\n", "")
+        assert row.left_out == {"a": "no disk"}
+        assert list(row.samples) == ["b"]
+
 
 class TestPeers:
     ROM = Boot(Path("a.rom"))
+    BOCHS = Bochs("bochs", "1", "bochs-bin", "term")
+    V86 = V86("v86", "1", "node", Path("modules/v86"))
 
     def test_ours_boots_the_ROM_of_a_row(self) -> None:
         command = Ours("emu", "1", Path("emu")).command(self.ROM)
@@ -397,6 +432,42 @@ class TestPeers:
             command = peer.command(boot)
             assert command[command.index("stdio") - 1] == wanted
 
+    def test_bochs_boots_the_ROM_of_a_row(self) -> None:
+        """Through a shell, of which nothing is left when it runs."""
+        shell, command = self.BOCHS.command(self.ROM)[:4], self.BOCHS.command(self.ROM)[4:]
+
+        assert shell[:2] == ["sh", "-c"]
+        assert 'exec "$@"' in shell[2]
+        assert command[:4] == ["bochs-bin", "-q", "-f", "/dev/null"]
+        assert {"display_library: term", "megs: 16", "romimage: file=a.rom"} <= set(command)
+
+    def test_what_bochs_says_itself_is_not_what_the_guest_prints(self, tmp_path: Path) -> None:
+        """And it is told to go on, should it wait for that."""
+        program = script(
+            tmp_path / "bochs-bin", "echo noise; read told; echo $told >/dev/fd/3; echo more noise"
+        )
+        command = Bochs("bochs", "1", str(program), "term").command(self.ROM)
+
+        assert measure.run(command, tmp_path).output == b"continue\n"
+
+    def test_v86_boots_the_ROM_of_a_row(self) -> None:
+        command = self.V86.command(self.ROM)
+
+        assert command == ["node", str(V86.DRIVER), "modules/v86", "a.rom", "16"]
+        assert V86.DRIVER.exists()
+
+    @pytest.mark.parametrize("peer", [BOCHS, V86], ids=lambda peer: str(peer.name))
+    @pytest.mark.parametrize(
+        ("boot", "lack"),
+        [
+            (Boot(Path("a.rom"), image=Path("a.bin")), "no fw_cfg to load an image from"),
+            (Boot(Path("a.rom"), console=Console.DEBUG), "no debug console"),
+        ],
+    )
+    def test_they_boot_nothing_else(self, peer: Peer, boot: Boot, lack: str) -> None:
+        with pytest.raises(CannotBoot, match=f"^{lack}$"):
+            peer.command(boot)
+
     def test_ours_is_always_there_and_first(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
@@ -424,6 +495,101 @@ class TestPeers:
         assert environment()["PATH"] == os.environ["PATH"]
 
 
+HELP = "echo '  Bochs x86 Emulator 9'; echo '  -rc filename    execute debugger commands'"
+
+
+def script(path: Path, text: str) -> Path:
+    """A program at *path*: the shell's *text*."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+class TestWhatIsInstalled:
+    """Programs as these find them; those that are really here have their own tests below."""
+
+    @pytest.fixture(autouse=True)
+    def here(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """The only folder of programs."""
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.delenv("NODE_PATH", raising=False)
+        return tmp_path
+
+    def package(self, folder: Path) -> Path:
+        """The npm package v86, in a *folder* of packages."""
+        package = folder / "v86"
+        package.mkdir(parents=True)
+        (package / "package.json").write_text('{"version": "0.9"}')
+        return package
+
+    def test_there_is_none_without_a_program(self) -> None:
+        assert (Bochs.find(), V86.find()) == (None, None)
+
+    @pytest.mark.parametrize("display", ["nogui", "term"])
+    def test_bochs_with_a_display_that_needs_no_screen(self, here: Path, display: str) -> None:
+        program = script(
+            here / "bochs-bin",
+            f'case "$*" in --help) {HELP};; *"display_library: {display}"*) ;; *) exit 1;; esac',
+        )
+
+        assert Bochs.find() == Bochs(
+            "bochs", "Bochs x86 Emulator 9 with its debugger", str(program), display
+        )
+
+    def test_bochs_by_its_other_name_and_without_a_debugger(self, here: Path) -> None:
+        program = script(here / "bochs", "echo 'Bochs x86 Emulator 9'")
+
+        assert Bochs.find() == Bochs("bochs", "Bochs x86 Emulator 9", str(program), "nogui")
+
+    def test_bochs_that_needs_a_screen_is_none(self, here: Path) -> None:
+        script(here / "bochs-bin", "exit 1")
+
+        assert Bochs.find() is None
+
+    def test_v86_where_NODE_PATH_says(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        node = script(here / "node", "echo v20")
+        package = self.package(here / "second")
+        monkeypatch.setenv("NODE_PATH", os.pathsep.join([str(here / "first"), str(package.parent)]))
+
+        assert V86.find() == V86("v86", "0.9, node v20", str(node), package)
+
+    def test_v86_where_npm_installs_for_all(self, here: Path) -> None:
+        node = script(here / "node", "echo v20")
+        script(here / "npm", f"echo {here}/all")
+        package = self.package(here / "all")
+
+        assert V86.find() == V86("v86", "0.9, node v20", str(node), package)
+
+    def test_node_alone_is_none(self, here: Path) -> None:
+        script(here / "node", "echo v20")
+        script(here / "npm", f"echo {here}/all")
+
+        assert V86.find() is None
+
+
+@pytest.fixture(scope="module", params=[Bochs, V86], ids=["bochs", "v86"])
+def peer(request: pytest.FixtureRequest) -> Peer:
+    """One that is really here."""
+    kind: type[Bochs | V86] = request.param
+    found = kind.find()
+    if found is None:
+        pytest.skip(f"{kind.__name__} is not installed: `python -m benchmarks --help` says how")
+    return found
+
+
+class TestTheRealOnes:
+    """Each computes what ours do, from the same ROMs."""
+
+    @pytest.mark.parametrize("row", OWN_ROMS, ids=lambda row: row.name)
+    def test_it_prints_what_a_ROM_computes(self, row: OwnRom, peer: Peer, tmp_path: Path) -> None:
+        require("nasm")
+        shortest = attrs.evolve(row, rounds=row.fewest)
+        done = contest.measure(shortest, [peer], 1, tmp_path, str)
+
+        assert (done.problem, done.left_out) == ("", {})
+        assert done.result == f"{COMPUTED[row.name](row.fewest):08x}\n"
+
+
 # ==== the table and the file ==============================================================
 
 
@@ -440,6 +606,9 @@ FOUND = Results(
             "a", "first", 10, "0000002a\n", "", {"emu": samples(3, 9, 1.5), "qemu": samples(2)}
         ),
         Measured("b", "second row", 1, problem="qemu is ill"),
+        Measured(
+            "c", "third", 1, "x", samples={"emu": samples(0.5)}, left_out={"qemu": "no such drive"}
+        ),
     ],
 )
 
@@ -462,8 +631,10 @@ class TestTable:
             "| ---------- | -----: | -----: | ----: |",
             "| first      | 3.00 s | 2.00 s |  1.50 |",
             "| second row |      - |      - |     - |",
+            "| third      | 0.50 s |      - |     - |",
             "",
             "b: qemu is ill",
+            "c: qemu has no such drive",
         ]
 
     def test_what_ours_took_then_and_now_divided_by_then(self) -> None:
@@ -486,6 +657,12 @@ class TestFile:
     def test_what_is_written_is_read(self) -> None:
         assert Results.from_json(FOUND.to_json()) == FOUND
 
+    def test_a_file_from_when_no_peer_was_left_out_is_read(self) -> None:
+        kept = json.loads(FOUND.to_json())
+        del kept["rows"][0]["left_out"]
+
+        assert Results.from_json(json.dumps(kept)) == FOUND
+
     @pytest.mark.parametrize("text", ["", "[]", "{}", '{"rows": [{}]}', '{"rows": 1}', "null"])
     def test_anything_else_is_refused(self, text: str) -> None:
         with pytest.raises(UnreadableResults, match=r"^not the results of a run"):
@@ -496,6 +673,13 @@ class TestFile:
 
 
 class TestCommand:
+    def test_its_help_says_how_the_others_are_installed_and_what_rows_there_are(self) -> None:
+        told = parser().format_help()
+
+        assert "apt install bochs bochs-term" in told
+        assert "npm install -g v86" in told
+        assert all(row.name in told for row in ROWS)
+
     def test_five_runs_of_each_unless_told(self) -> None:
         assert parser().parse_args([]).repeat == REPEAT == 5
 

@@ -35,4 +35,7 @@ system_call:
 to_level_0:
         mov     esp, STACK - 4
         mov     eax, ebx
+        mov     ecx, DATA_0             ; IRET to level 3 has taken the data segments of level 0 away
+        mov     ds, ecx                 ; (SDM 2A, "IRET/IRETD")
+        mov     es, ecx
         ret

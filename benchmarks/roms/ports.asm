@@ -28,8 +28,7 @@ benchmark:
         out     CMOS_DATA, al
         mov     al, CMOS_FREE
         out     CMOS_INDEX, al
-        in      al, CMOS_DATA
-        add     ebx, eax
+        in      al, CMOS_DATA           ; not in the sum: v86's keeps nothing
         mov     eax, ebx
         out     MASTER_DATA, al
         in      al, MASTER_DATA
