@@ -11,11 +11,14 @@ arms the alarm from there when it settles.  The clock itself saves nothing but `
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 
 from emu import attrs
 
 NS_PER_S = 1_000_000_000
 TSC_HZ = 1_000_000_000  # the time stamp counter counts virtual nanoseconds, one for one
+
+_deadline = attrgetter("deadline_ns")
 
 NEVER = 1 << 62  # later than any deadline: 146 years
 
@@ -55,17 +58,20 @@ class Clock:
     costs: Costs = attrs.field(factory=Costs)
     now_ns: int = 0
     next_ns: int = NEVER  # the earliest deadline of all alarms
-    _alarms: list[Alarm] = attrs.field(factory=list, init=False)
+    _alarms: list[Alarm] = attrs.field(factory=list, init=False)  # by their keys
+    _first: Alarm | None = attrs.field(default=None, init=False)  # the one that is due first
 
     def alarm(self, idstr: str, instance: int, name: str, callback: Callable[[], None]) -> Alarm:
         """Make an idle alarm that will call *callback*; its name orders it among equals."""
         alarm = Alarm((idstr, instance, name), callback, self)
         self._alarms.append(alarm)
+        self._alarms.sort(key=lambda each: each.key)
         return alarm
 
     def deadlines_moved(self) -> None:
         """Find the earliest deadline anew; alarms call this."""
-        self.next_ns = min((alarm.deadline_ns for alarm in self._alarms), default=NEVER)
+        self._first = min(self._alarms, key=_deadline)  # of several, the first in order
+        self.next_ns = self._first.deadline_ns
 
     def advance_to(self, target_ns: int) -> None:
         """Move on to *target_ns*, firing each alarm that is due, earliest first.
@@ -75,8 +81,7 @@ class Clock:
         may itself move the clock on: time never goes back, and never gets to NEVER.
         """
         target_ns = min(target_ns, NEVER - 1)
-        while self.next_ns <= target_ns:
-            alarm = min(self._alarms, key=lambda each: (each.deadline_ns, each.key))
+        while (alarm := self._first) is not None and self.next_ns <= target_ns:
             self.now_ns = max(self.now_ns, alarm.deadline_ns)
             alarm.cancel()
             alarm.callback()

@@ -409,20 +409,27 @@ class Machine:
         something_comes = self._goals.next_ns != NEVER or self._inputs.next_ns != NEVER
         if not self._board.processor.interrupts_enabled:
             if something_comes:
-                self._clock.advance_to(min(self._clock.next_ns, end_ns))
+                self._sleep(end_ns)
             elif self._is_transmitting():
                 self._clock.advance_to(self._clock.next_ns)
             else:
                 return Stopped(Reason.HALTED)
         elif something_comes:
-            self._clock.advance_to(min(self._clock.next_ns, end_ns))
+            self._sleep(end_ns)
         elif self._serial_end.at_end and self._clock.now_ns - self._awake_ns >= IDLE_NS:
             return Stopped(Reason.IDLE)
         elif self._clock.next_ns != NEVER:
-            self._clock.advance_to(min(self._clock.next_ns, end_ns))
+            self._sleep(end_ns)
         else:
             return self._wait_for_input()
         return None
+
+    def _sleep(self, end_ns: int) -> None:
+        """Go on from alarm to alarm, until one has woken somebody, or to *end_ns*."""
+        clock, processor = self._clock, self._board.processor
+        clock.advance_to(min(clock.next_ns, end_ns))
+        while clock.next_ns <= end_ns and not processor.wakes:
+            clock.advance_to(clock.next_ns)
 
     def _is_transmitting(self) -> bool:
         """True while what the guest has sent is still on its way out."""

@@ -15,6 +15,8 @@ from emu.cpu.native import Shared
 from emu.cpu.vectors import BP, OF, WITH_ERROR_CODE
 from emu.memory import Memory
 
+KINDS = {Kind.EXCEPTION: 0, Kind.SOFTWARE: 1, Kind.HARDWARE: 2}  # enum kind of delivery.c
+
 
 @attrs.frozen
 class Answer:
@@ -38,7 +40,6 @@ def deliver(registers: Registers, memory: Memory, event: Event) -> Answer | None
     before = Answer.of(registers, memory)
     mine = Registers.from_buffer_copy(registers)
     mine.eip = event.return_eip
-    mine.exception_is_int = event.kind is Kind.SOFTWARE
     mine.error_code = event.error_code or 0
     ram = ctypes.create_string_buffer(before.ram, len(before.ram))
     code = ctypes.create_string_buffer(memory.ram.pages)
@@ -49,7 +50,7 @@ def deliver(registers: Registers, memory: Memory, event: Event) -> Answer | None
         code=ctypes.addressof(code),
     )
     asked = bytes(mine)
-    if preload.LOADED.emu_native_deliver(ctypes.byref(engine), event.vector):
+    if preload.LOADED.emu_native_deliver(ctypes.byref(engine), event.vector, KINDS[event.kind]):
         return Answer(bytes(mine), ram.raw)
     assert bytes(mine) == asked
     assert ram.raw == before.ram
@@ -57,7 +58,7 @@ def deliver(registers: Registers, memory: Memory, event: Event) -> Answer | None
 
 
 def _can_be_asked(event: Event) -> bool:
-    """True for an event as the engine tells of one: by its vector, and whether it is INT n."""
+    """True for an event as the engine tells of one: by its vector and kind."""
     if event.kind is Kind.EXCEPTION:
         return (event.error_code is not None) == (event.vector in WITH_ERROR_CODE)
-    return event.kind is Kind.SOFTWARE and event.vector not in (BP, OF)
+    return event.kind in KINDS and event.vector not in (BP, OF) and event.error_code is None

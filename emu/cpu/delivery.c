@@ -1,9 +1,9 @@
-/* Exceptions, INT n and SYSENTER in C: what delivery.py does, where nothing is out of the ordinary.
+/* Interrupts, exceptions and SYSENTER in C: what delivery.py does, where nothing is out of the ordinary.
  *
  * Through Python an exception costs a guest some 15 us, of which a kernel has thousands a second.  Here is
  * the same again for those that are met all the time, at a hundredth of it:
  *
- *     faults, and INT n          through an interrupt or trap gate of 16 or 32 bits, to the same
+ *     interrupts, faults, INT n  through an interrupt or trap gate of 16 or 32 bits, to the same
  *                                or an inner privilege level, from virtual-8086 mode too
  *     the same in real mode      through the IVT
  *     SYSENTER                   which Unicorn leaves to whoever hooks it
@@ -347,9 +347,11 @@ static void write_frame(struct emu_native_engine *e, uint8_t *place, const struc
 
 /* ---- delivery, as in delivery.py -------------------------------------------------------- */
 
+enum kind { EXCEPTION, SOFTWARE, HARDWARE };
+
 struct event {
     uint32_t vector;
-    bool software;       /* INT n, and no exception */
+    enum kind kind;
     bool has_error_code;
     uint32_t error_code;
     uint64_t return_eip;
@@ -408,15 +410,16 @@ static bool through_idt(struct emu_native_engine *e, const struct event *event)
     struct processor *p = processor_of(e);
     uint64_t gate, code, inner_stack = 0, esp, eflags = read_eflags(p);
     uint32_t cpl = p->hflags & HF_CPL, v86 = eflags & EFLAGS_VM;
-    if (v86 && event->software && (eflags & EFLAGS_IOPL) != EFLAGS_IOPL)
+    bool software = event->kind == SOFTWARE;
+    if (v86 && software && (eflags & EFLAGS_IOPL) != EFLAGS_IOPL)
         return false;
     uint32_t entry = event->vector * 8;
     if (entry + 7 > p->idt.limit || !read(e, (uint32_t)p->idt.base + entry, 8, &gate))
         return false;
     if (!IS_GATE(gate >> TYPE_SHIFT & 0x1F) || !(gate & P) ||
-        (event->software && (gate >> DPL_SHIFT & 3) < cpl))
+        (software && (gate >> DPL_SHIFT & 3) < cpl))
         return false;
-    if (!event->software)
+    if (event->kind == EXCEPTION) /* faults all, whose instruction is to run again */
         eflags |= EFLAGS_RF;
 
     uint32_t selector = gate >> 16 & 0xFFFF;
@@ -477,16 +480,16 @@ static bool through_idt(struct emu_native_engine *e, const struct event *event)
     return true;
 }
 
-/* Deliver what the library tells of by *vector*, if that is done as a rule; the arithmetic flags have
- * been computed.  False: nothing has changed. */
-int emu_native_deliver(struct emu_native_engine *e, uint32_t vector)
+/* Deliver an event, if that is done as a rule; the arithmetic flags have been computed, and EIP is where
+ * the handler is to return to.  False: nothing has changed. */
+int emu_native_deliver(struct emu_native_engine *e, uint32_t vector, uint32_t kind)
 {
     struct processor *p = processor_of(e);
-    struct event event = {.vector = vector, .software = p->exception_is_int, .return_eip = p->eip};
-    if (event.software) {
+    struct event event = {.vector = vector, .kind = kind, .return_eip = p->eip};
+    if (kind == SOFTWARE) {
         if (vector == BP || vector == OF) /* may be INT3 or INTO: Python looks at the code */
             return false;
-    } else {
+    } else if (kind == EXCEPTION) {
         if (vector > 31 || !(BIT(vector) & FAULTS) || (vector == MF && !(p->cr[0] & CR0_NE)))
             return false;
         event.has_error_code = BIT(vector) & WITH_ERROR_CODE;
@@ -512,13 +515,20 @@ void emu_native_exception(void *uc, uint32_t vector, void *engine)
                  !(vector == PF && emu_corrections_is_fetching(e->env));
     if (plain)
         emu_native_settle_flags(e);
-    if (!plain || !emu_native_deliver(e, vector)) {
+    uint32_t kind = processor_of(e)->exception_is_int ? SOFTWARE : EXCEPTION;
+    if (!plain || !emu_native_deliver(e, vector, kind)) {
         e->exception(uc, vector, NULL);
         return;
     }
     e->over_ns += e->block_ns;
     *(uint32_t *)((uint8_t *)e->cpu + CPU_NEXT_BLOCK) = WHOLE_BLOCK;
     emu_native_delivered(e);
+}
+
+/* Between two runs, an interrupt from outside: true if it is delivered, which takes no time. */
+int emu_native_take_interrupt(struct emu_native_engine *e, uint32_t vector)
+{
+    return e->unwatched && emu_native_deliver(e, vector, HARDWARE);
 }
 
 /* ---- SYSENTER --------------------------------------------------------------------------- */

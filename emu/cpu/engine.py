@@ -85,6 +85,9 @@ class Engine(Protocol):
     def answer_from(self, shadows: Shadows | None) -> None:
         """Ports that have one of *shadows* need not be `Calls`' to answer, while `unwatched`."""
 
+    def take_interrupt(self, vector: int) -> bool:
+        """Between two runs: deliver a hardware interrupt, as delivery.py would; False: not done."""
+
     def run(self) -> Outcome:
         """Go on from `registers` until there is a reason to stop."""
 

@@ -195,6 +195,9 @@ class NativeEngine(SteppingEngine):
     def unwatched(self, value: bool) -> None:
         self._shared.unwatched = value
 
+    def take_interrupt(self, vector: int) -> bool:
+        return bool(self._library.emu_native_take_interrupt(self._pointer, vector))
+
     def answer_from(self, shadows: Shadows | None) -> None:
         self._shadows = shadows  # kept alive
         self._shared.shadows = None if shadows is None else ctypes.addressof(shadows.table)

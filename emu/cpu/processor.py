@@ -145,6 +145,11 @@ class Processor:
     def interrupts_enabled(self) -> bool:
         return bool(self.engine.registers.other_flags & EFLAGS_IF)
 
+    @property
+    def wakes(self) -> bool:
+        """Halted as it is, it has something to do: an interrupt, or the end of a run."""
+        return self._stop or (self._intr and self.interrupts_enabled)
+
     # --- pins -----------------------------------------------------------------------------
 
     def set_intr(self, high: bool) -> None:  # noqa: FBT001 - a pin's level
@@ -278,8 +283,9 @@ class Processor:
     def _take_interrupt(self) -> None:
         self._halted = False
         vector = self.acknowledge()
-        registers = self.engine.registers
-        self._deliver(Event(vector, Kind.HARDWARE, return_eip=registers.eip))
+        if not self.engine.take_interrupt(vector):
+            eip = self.engine.registers.eip
+            self._deliver(Event(vector, Kind.HARDWARE, return_eip=eip))
 
     def _deliver(self, event: Event) -> None:
         registers = self.engine.registers

@@ -214,7 +214,8 @@ def _event(dice: Dice, registers: Registers) -> Event:
     eip = dice.getrandbits(16)
     registers.eip = eip
     if dice.random() < 0.5:
-        return Event(dice.choice((0x20, 0x30, 0x80, 0xFF)), Kind.SOFTWARE, return_eip=eip + 2)
+        kind = dice.choice((Kind.SOFTWARE, Kind.SOFTWARE, Kind.HARDWARE))
+        return Event(dice.choice((0x20, 0x30, 0x80, 0xFF)), kind, return_eip=eip + 2)
     vector = dice.choice(FAULTS)
     code = dice.getrandbits(16) if vector in WITH_ERROR_CODE else None
     return Event(vector, Kind.EXCEPTION, code, return_eip=eip)
@@ -351,6 +352,23 @@ class TestGuests:
         assert fast.state.esi == 0
         assert delivered_in_c(fast) == expected
         assert delivered_in_c(slow) == 0
+
+    def test_interrupts(self) -> None:
+        """From outside; each is taken between two runs."""
+        code = "fb" + "e6 90 eb 00" * 3 + "fa f4"  # sti; out 90h, al and a jump, thrice; cli; hlt
+        rigs = []
+        for engine in ("native", "python-delivering", "reference"):
+            rig = Rig(engine)
+            rig.ports.on_write[0x90] = lambda _value, rig=rig: rig.interrupt(0x40)
+            rig.memory.write(DATA, bytes.fromhex(INT_40_HANDLER))
+            rig.memory.write(IDT + 0x40 * 8, struct.pack("<HHBBH", DATA, CODE_0, 0, 0xEE, 0))
+            rig.load(bytes.fromhex(code), flat())
+            rig.run()
+            rigs.append(rig)
+        fast, slow, reference = rigs
+
+        assert fast.seen() == slow.seen() == reference.seen()
+        assert (delivered_in_c(fast), delivered_in_c(slow)) == (3, 0)
 
     @pytest.mark.parametrize("engine", ["native", "python-delivering", "reference"])
     def test_a_frame_pushed_over_code(self, engine: str) -> None:
