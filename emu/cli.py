@@ -32,7 +32,8 @@ from emu.errors import ConfigError, EmuError, HostError
 from emu.machine import DEFAULT_RTC_BASE, Machine
 from emu.memory import FOUR_GIB
 from emu.savevm.sections import Dialect
-from emu.tools import session, trace
+from emu.savevm.stream import Progress
+from emu.tools import progress, session, trace
 from emu.tools.console import BY_SIGNAL, Console
 from emu.tools.pacing import Pace
 from emu.tools.session import DONE, FAILED, Plan
@@ -102,7 +103,8 @@ def _machine(arguments: argparse.Namespace) -> Machine:
     """The machine that the arguments ask for, new or restored."""
     ends = {"serial": arguments.serial, "debugcon": arguments.debugcon, "engine": arguments.engine}
     if arguments.command == "restore":
-        return emu.load(arguments.file, **ends)
+        with _reading(arguments.file) as told:
+            return emu.load(arguments.file, progress=told, **ends)
     drives = (arguments.image, arguments.floppy, arguments.disk)
     given = (*drives, arguments.bios, arguments.kernel, arguments.incoming)
     if not any(each is not None for each in given) and not arguments.load:
@@ -126,11 +128,21 @@ def _machine(arguments: argparse.Namespace) -> Machine:
     )
     if arguments.incoming is not None:
         try:
-            vm.load(arguments.incoming)
+            with _reading(arguments.incoming) as told:
+                vm.load(arguments.incoming, progress=told)
         except EmuError:
             vm.close()
             raise
     return vm
+
+
+def _reading(path: str) -> contextlib.AbstractContextManager[Progress]:
+    """Shows how much of a save has been read."""
+    try:
+        size = os.stat(path).st_size  # noqa: PTH116 - None of a pipe's is no mistake
+    except OSError:  # whoever opens it will say so
+        size = 0
+    return progress.shown(f"restoring {path}", size or None)
 
 
 def _flat(text: str) -> tuple[str, int]:

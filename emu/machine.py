@@ -39,7 +39,7 @@ from emu.kernels.placement import Placement
 from emu.memory import ROM_MOST, Memory, parse_size
 from emu.savevm import stream
 from emu.savevm.sections import Dialect, Foreign, Reader
-from emu.savevm.stream import Stream
+from emu.savevm.stream import Progress, Stream, untold
 from emu.until import After, AtClock, Condition, Goals, Reason, SerialText, Stopped
 
 DEFAULT_MEMORY = "16M"
@@ -452,9 +452,15 @@ class Machine:
     # --- saving and loading ---------------------------------------------------------------
 
     def save(
-        self, target: str | os.PathLike[str] | BinaryIO, dialect: Dialect | str = Dialect.EMU
+        self,
+        target: str | os.PathLike[str] | BinaryIO,
+        dialect: Dialect | str = Dialect.EMU,
+        *,
+        progress: Progress = untold,
     ) -> None:
         """Save everything to a file, whole or not at all, or to a binary file object.
+
+        *progress* is told as it goes on how many bytes have been written.
 
         Raises ExportError where the dialect cannot express what the machine holds, HostError
         where the host refuses.
@@ -475,21 +481,25 @@ class Machine:
             Saving(self._board.slot.registry, f, name, chosen, foreign).save_whole()
 
         if isinstance(target, str | os.PathLike):
-            save_file(target, write)
+            save_file(target, write, progress)
         else:
-            f = stream.open_file(target, writing=True)
+            f = stream.open_file(target, writing=True, progress=progress)
             write(f)
             f.fflush()
 
-    def load(self, source: str | os.PathLike[str] | BinaryIO) -> None:
+    def load(
+        self, source: str | os.PathLike[str] | BinaryIO, *, progress: Progress = untold
+    ) -> None:
         """Become the machine that was saved in *source*, which must be one like this.
+
+        *progress* is told as it goes on how many bytes have been read.
 
         Raises StreamError where it is refused, and then nothing has changed.
         """
         from emu import qemu
         from emu.savevm.load import read_head
 
-        f, close = _open_save(source)
+        f, close = _open_save(source, progress)
         try:
             reader = Reader(f)
             if reader.dialect is Dialect.EMU:
@@ -517,6 +527,7 @@ def load(
     debugcon: str | HostEnd = "none",
     engine: str = "auto",
     cards: Iterable[CardFactory] = (),
+    progress: Progress = untold,
 ) -> Machine:
     """The machine that was saved in *source*, in the very state it was saved in.
 
@@ -526,7 +537,7 @@ def load(
     """
     from emu.savevm.load import read_head
 
-    f, close = _open_save(source)
+    f, close = _open_save(source, progress)
     try:
         reader = Reader(f)
         if reader.dialect is not Dialect.EMU:
@@ -558,11 +569,13 @@ def load(
 # ==== helpers =============================================================================
 
 
-def _open_save(source: str | os.PathLike[str] | BinaryIO) -> tuple[Stream, Callable[[], None]]:
+def _open_save(
+    source: str | os.PathLike[str] | BinaryIO, progress: Progress
+) -> tuple[Stream, Callable[[], None]]:
     if isinstance(source, str | os.PathLike):
-        f = stream.open(source, "rb")
+        f = stream.open(source, "rb", progress)
         return f, f.fclose
-    return stream.open_file(source, writing=False), lambda: None
+    return stream.open_file(source, writing=False, progress=progress), lambda: None
 
 
 def _placement(

@@ -89,6 +89,7 @@ INSIDE = {
     ],
     "emu.hw": [],  # no card knows another; each is a layer of its own
     "emu.tools": [
+        {"emu.tools.progress"},
         {
             "emu.tools.pacing",
             "emu.tools.saves",

@@ -104,7 +104,7 @@ class Terminal:
     def say(self, line: str) -> None:
         """A *line* of the emulator's to its user, on standard error: raw mode needs a CR."""
         if sys.stderr.isatty():
-            self._end_line()
+            self.end_line()
         with contextlib.suppress(OSError):  # nobody there to be told
             sys.stderr.write(line + ("\n" if self._old_mode is None else "\r\n"))
             sys.stderr.flush()
@@ -118,7 +118,7 @@ class Terminal:
         A signal may come between any two lines here, and its handler calls this too.  So each
         step is harmless when done twice, and none is marked as done before it is.
         """
-        self._end_line()
+        self.end_line()
         if self._old_mode is None:
             return
         with contextlib.suppress(termios.error):  # hung up: there is nothing to restore
@@ -130,7 +130,7 @@ class Terminal:
             if signal.getsignal(number) == self._die:
                 signal.signal(number, signal.SIG_DFL)
 
-    def _end_line(self) -> None:
+    def end_line(self) -> None:
         """On a screen, begin a line where the guest has not."""
         if self._mid_line and os.isatty(self._screen):
             with contextlib.suppress(OSError):  # it has been hung up

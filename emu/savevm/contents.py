@@ -27,7 +27,7 @@ from emu.savevm.description import Key, name_of
 from emu.savevm.ram import FULL_BYTES, PageReader
 from emu.savevm.ram import IDSTR as RAM
 from emu.savevm.sections import FOOTER_BYTES, Dialect, Foreign, Frame, Kind, Reader
-from emu.savevm.stream import Stream, from_bytes, open_file
+from emu.savevm.stream import Progress, Stream, from_bytes, open_file, untold
 from emu.savevm.vmstate import Saved, Values, check_instants
 
 HASH_BYTES = len(page_hash(ZERO_PAGE))
@@ -232,14 +232,26 @@ def seekable(file: BinaryIO) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def reading(file: BinaryIO, schemas: Schemas, foreign: Foreign | None = None) -> Iterator[Contents]:
+def reading(
+    file: BinaryIO,
+    schemas: Schemas,
+    foreign: Foreign | None = None,
+    *,
+    checked: bool = True,
+    progress: Progress = untold,
+) -> Iterator[Contents]:
     """What is in the save in *file*, which may be a pipe; as long as that can be read again."""
     with seekable(file) as save:
-        yield read_contents(save, schemas, foreign)
+        yield read_contents(save, schemas, foreign, checked=checked, progress=progress)
 
 
 def read_contents(
-    file: BinaryIO, schemas: Schemas, foreign: Foreign | None = None, *, checked: bool = True
+    file: BinaryIO,
+    schemas: Schemas,
+    foreign: Foreign | None = None,
+    *,
+    checked: bool = True,
+    progress: Progress = untold,
 ) -> Contents:
     """Read the save in *file*, which can be sought in and holds nothing else.
 
@@ -247,7 +259,7 @@ def read_contents(
     wrong pass, if what they protect can be read all the same: `sections.unchecked` tells.
     """
     file.seek(0)
-    reader = Reader(open_file(file, writing=False), checked=checked)
+    reader = Reader(open_file(file, writing=False, progress=progress), checked=checked)
     contents = Contents(file, reader, foreign or Foreign())
     _Reading(contents, schemas, contents.foreign).read()
     return contents

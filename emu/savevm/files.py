@@ -9,12 +9,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from emu.errors import HostError
-from emu.savevm.stream import Stream, open_file
+from emu.savevm.stream import Progress, Stream, open_file, untold
 
 PREFIX_MOST = 16  # characters of the name that are in the temporary one, which must not be too long
 
 
-def save_file(path: str | os.PathLike[str], write: Callable[[Stream], None]) -> None:
+def save_file(
+    path: str | os.PathLike[str],
+    write: Callable[[Stream], None],
+    progress: Progress = untold,
+) -> None:
     """Let *write* write the file at *path*.
 
     It writes to a temporary file beside it, which takes the name when it is complete and on the
@@ -29,7 +33,7 @@ def save_file(path: str | os.PathLike[str], write: Callable[[Stream], None]) -> 
     beside = Path(name)
     try:
         with os.fdopen(fd, "wb") as file:
-            f = open_file(file, writing=True, name=str(place))
+            f = open_file(file, writing=True, name=str(place), progress=progress)
             write(f)
             f.fflush()
             file.flush()

@@ -14,10 +14,11 @@ from typing import Any, BinaryIO
 from emu import attrs
 from emu.clock import NEVER
 from emu.savevm import description
-from emu.savevm.contents import Block, Contents, Schemas, read_contents, seekable
+from emu.savevm.contents import Block, Contents, Schemas, reading
 from emu.savevm.description import Row, name_of
 from emu.savevm.digest import digest_of_contents
 from emu.savevm.sections import Dialect, Foreign, unchecked
+from emu.savevm.stream import Progress, untold
 
 SHOWN_BYTES = 32  # of a long value, in text
 
@@ -113,14 +114,19 @@ class Report:
                 yield f"    {name:<28} {shown(value)}"
 
 
-def inspect(file: BinaryIO, schemas: Schemas, foreign: Foreign | None = None) -> Report:
+def inspect(
+    file: BinaryIO,
+    schemas: Schemas,
+    foreign: Foreign | None = None,
+    *,
+    progress: Progress = untold,
+) -> Report:
     """What is in the save in *file*.
 
     A wrong checksum is reported, if the section can be read all the same; what cannot be read
     raises StreamError.
     """
-    with seekable(file) as save:
-        contents = read_contents(save, schemas, foreign, checked=False)
+    with reading(file, schemas, foreign, checked=False, progress=progress) as contents:
         reader = contents.reader
         problem = unchecked(reader)
         by_offset = {found.frame.offset: found for found in contents.sections}
@@ -139,13 +145,19 @@ def inspect(file: BinaryIO, schemas: Schemas, foreign: Foreign | None = None) ->
         )
 
 
-def verify(file: BinaryIO, schemas: Schemas, foreign: Foreign | None = None) -> str:
+def verify(
+    file: BinaryIO,
+    schemas: Schemas,
+    foreign: Foreign | None = None,
+    *,
+    progress: Progress = untold,
+) -> str:
     """The digest of the save in *file*, of which everything has been checked.
 
     Raises StreamError where anything is wrong that can be known without the machine.
     """
-    with seekable(file) as save:
-        return digest_of_contents(read_contents(save, schemas, foreign))
+    with reading(file, schemas, foreign, progress=progress) as contents:
+        return digest_of_contents(contents)
 
 
 def _checksum(contents: Contents, index: int, row: Row) -> Checksum:

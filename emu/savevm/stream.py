@@ -26,6 +26,7 @@ PutBuffer = Callable[[bytes, int], None]  # data, position in the file
 GetBuffer = Callable[[int, int], bytes]  # position, the most bytes wanted; b"" at the end
 Close = Callable[[], None]
 RateLimit = Callable[[], bool]  # True: the bandwidth is used up for now
+Progress = Callable[[int], None]  # told how many bytes have been put or got
 
 
 @attrs.define(eq=False)
@@ -269,7 +270,13 @@ def open_ops(
     return Stream(put_buffer, get_buffer, close, rate_limit)
 
 
-def open_file(file: BinaryIO, *, writing: bool, name: str | None = None) -> Stream:
+def untold(_done: int) -> None:
+    """The progress that nobody watches."""
+
+
+def open_file(
+    file: BinaryIO, *, writing: bool, name: str | None = None, progress: Progress = untold
+) -> Stream:
     """A stream over a Python binary file, from where it stands; closing it stays the caller's.
 
     *name* is what errors call it, where it has none itself.
@@ -277,13 +284,15 @@ def open_file(file: BinaryIO, *, writing: bool, name: str | None = None) -> Stre
     own = getattr(file, "name", None)  # a number, where it was made from a descriptor
     what = name or (own if isinstance(own, str) else _doing(writing=writing))
 
-    def put_buffer(data: bytes, _position: int) -> None:
+    def put_buffer(data: bytes, position: int) -> None:
         try:
             file.write(data)
         except OSError as error:
             raise HostError(f"{what}: {error.strerror}") from error
+        progress(position + len(data))
 
-    def get_buffer(_position: int, size: int) -> bytes:
+    def get_buffer(position: int, size: int) -> bytes:
+        progress(position)
         try:
             return file.read(size)
         except OSError as error:
@@ -297,32 +306,36 @@ def _doing(*, writing: bool) -> str:
     return "writing the save" if writing else "reading the save"
 
 
-def open(path: str | os.PathLike[str], mode: str) -> Stream:  # noqa: A001 - as in 2008
+def open(path: str | os.PathLike[str], mode: str, progress: Progress = untold) -> Stream:  # noqa: A001 - as in 2008
     """A stream over the file at *path*; *mode* is "rb" or "wb"."""
     flags = {"rb": os.O_RDONLY, "wb": os.O_WRONLY | os.O_CREAT | os.O_TRUNC}[mode]
     try:
         fd = os.open(path, flags, 0o666)
     except OSError as error:
         raise HostError(f"{os.fspath(path)}: {error.strerror}") from error
-    return open_fd(fd, writing=mode == "wb", name=os.fspath(path))
+    return open_fd(fd, writing=mode == "wb", name=os.fspath(path), progress=progress)
 
 
-def open_fd(fd: int, *, writing: bool = False, name: str | None = None) -> Stream:
+def open_fd(
+    fd: int, *, writing: bool = False, name: str | None = None, progress: Progress = untold
+) -> Stream:
     """A stream over a file descriptor, a pipe or a socket among them; it is closed with it.
 
     *name* is what errors call it.
     """
     what = name or _doing(writing=writing)
 
-    def put_buffer(data: bytes, _position: int) -> None:
+    def put_buffer(data: bytes, position: int) -> None:
         view = memoryview(data)
         try:
             while view:
                 view = view[os.write(fd, view) :]
         except OSError as error:
             raise HostError(f"{what}: {error.strerror}") from error
+        progress(position + len(data))
 
-    def get_buffer(_position: int, size: int) -> bytes:
+    def get_buffer(position: int, size: int) -> bytes:
+        progress(position)
         try:
             return os.read(fd, size)
         except OSError as error:

@@ -19,6 +19,8 @@ from emu import attrs
 from emu.errors import EmuError
 from emu.host.terminal import HELP, Command, Terminal
 from emu.machine import Machine
+from emu.savevm.sections import Dialect
+from emu.tools import progress
 from emu.tools.pacing import Pace, Pacer
 
 DEFAULT_SAVE = "machine.emu"
@@ -94,11 +96,21 @@ class Console:
     def _save(self, path: str) -> None:
         """Save in the middle of a run, which a full disk need not end."""
         try:
-            self.vm.save(path)
+            self.save_machine(path)
         except EmuError as error:
             self.say(f"emu: {error}")
         else:
             self.say_saved(path)
+
+    def save_machine(self, path: str, dialect: Dialect = Dialect.EMU) -> None:
+        """Save, and show how far that has come where it takes long."""
+        with progress.shown(f"saving {path}", make_room=self._make_room) as told:
+            self.vm.save(path, dialect, progress=told)
+
+    def _make_room(self) -> None:
+        """Begin a line on the screen where the guest has not."""
+        if self._terminal is not None:
+            self._terminal.end_line()
 
     def say_saved(self, path: str) -> None:
         self.say(f"emu: saved to {path} at {self.vm.clock.now_ns} ns")

@@ -5,8 +5,9 @@ What each section means is declared by the chips; here their declarations are pu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,6 +35,8 @@ from emu.savevm import inspect as save_inspect
 from emu.savevm.compare import Comparison, compare
 from emu.savevm.contents import Contents, reading, schemas_of
 from emu.savevm.inspect import Report
+from emu.savevm.stream import Progress
+from emu.tools import progress as progress_line
 
 SCHEMAS = schemas_of(
     [
@@ -63,14 +66,14 @@ SCHEMAS = schemas_of(
 
 def inspect(path: str) -> Report:
     """What is in the save at *path*, wrong checksums reported; StreamError where it cannot be read."""
-    with _open(path) as file:
-        return save_inspect.inspect(file, SCHEMAS, qemu.FOREIGN)
+    with _open(path) as file, _shown("inspecting", path, file) as progress:
+        return save_inspect.inspect(file, SCHEMAS, qemu.FOREIGN, progress=progress)
 
 
 def verify(path: str) -> str:
     """The digest of the save at *path*, everything checked; StreamError where anything is wrong."""
-    with _open(path) as file:
-        return save_inspect.verify(file, SCHEMAS, qemu.FOREIGN)
+    with _open(path) as file, _shown("verifying", path, file) as progress:
+        return save_inspect.verify(file, SCHEMAS, qemu.FOREIGN, progress=progress)
 
 
 @contextmanager
@@ -90,10 +93,18 @@ def _reading(path: str, file: BinaryIO) -> Iterator[Contents]:
     """The save in *file*; errors say that it is the one at *path*."""
     with ExitStack() as stack:
         try:
-            contents = stack.enter_context(reading(file, SCHEMAS, qemu.FOREIGN))
+            with _shown("comparing", path, file) as progress:
+                contents = stack.enter_context(
+                    reading(file, SCHEMAS, qemu.FOREIGN, progress=progress)
+                )
         except StreamError as error:
             raise StreamError(f"{path}: {error}") from error
         yield contents
+
+
+def _shown(doing: str, path: str, file: BinaryIO) -> AbstractContextManager[Progress]:
+    """Shows how much of *file* has been read; of a pipe nobody knows how much that will be."""
+    return progress_line.shown(f"{doing} {path}", os.fstat(file.fileno()).st_size or None)
 
 
 def _open(path: str) -> BinaryIO:

@@ -42,7 +42,7 @@ def run(vm: Machine, plan: Plan, console: Console) -> int:
         else:
             stopped = _recorded(vm, plan, console)
         if plan.save is not None:
-            vm.save(plan.save, plan.dialect)
+            console.save_machine(plan.save, plan.dialect)
             if console.has_person or console.signal_number is not None:
                 console.say_saved(plan.save)
         return _status(stopped, plan, console)
