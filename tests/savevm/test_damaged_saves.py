@@ -1,19 +1,21 @@
-"""Damaged saves in numbers.
+"""Damaged saves in numbers, and those that once found something.
 
 `tests/damaged_saves.py` makes them, each told by its number; a million have been loaded once.
 """
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from damaged_saves import Damage, damaged
+from damaged_saves import Damage, Target, damaged
 
 TESTS = Path(__file__).parents[1]
+CORPUS = Path(__file__).parent / "corpus"
 LIMIT_S = 3600
 
 
@@ -58,3 +60,28 @@ def test_a_number_tells_the_save() -> None:
     """To the byte; so a finding can be had again."""
     assert damaged(4711) == damaged(4711)
     assert damaged(4711) != damaged(4712)
+
+
+@pytest.mark.parametrize(
+    ("name", "became"),
+    [
+        # Code that nobody wrote, in which every instruction reads and writes what is not there:
+        # 2 ms are minutes of the host's time.  It is no endless loop, and can be stopped.
+        ("52758.emu.gz", "slow"),
+        ("551387.emu.gz", "slow"),
+    ],
+)
+def test_one_that_once_found_something(name: str, became: str) -> None:
+    """It loads in whatever version this is, and does no harm."""
+    target = Target()
+    found = target.take(gzip.decompress((CORPUS / name).read_bytes()))
+    target.vm.close()
+
+    assert found == became
+
+
+def test_all_of_them_are_looked_at() -> None:
+    """None is kept in vain."""
+    told = {name for name, _ in test_one_that_once_found_something.pytestmark[0].args[1]}
+
+    assert told == {path.name for path in CORPUS.iterdir()}
