@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 
 import emu
-from emu import attrs
+from emu import attrs, keys
 from emu.host.ends import Memory as MemoryEnd
 from emu.inputs import Input, Source
 from emu.machine import Machine
@@ -25,6 +25,7 @@ class Script:
     name: str
     length_ns: int
     typed: tuple[tuple[int, bytes], ...] = ()
+    struck: tuple[tuple[int, str], ...] = ()  # on the keyboard
     memory: str = "1M"
 
     def start(self, engine: str) -> Running:
@@ -32,6 +33,9 @@ class Script:
         end = MemoryEnd()
         vm = Machine(self.name, memory=self.memory, serial=end, engine=engine)
         vm.inputs.schedule(Input(ns, Source.SERIAL, data) for ns, data in self.typed)
+        vm.inputs.schedule(
+            Input(ns, Source.KEYBOARD, keys.strokes(text)) for ns, text in self.struck
+        )
         return Running(vm, end, engine)
 
     def moments(self, count: int, seed: int) -> list[int]:
@@ -119,4 +123,5 @@ ECHO = Script(
         (45_000_000, b"\x08\x04"),
     ),
 )
+KEYS = Script("keys", 400_000_000, struck=((8_000_000, "Hello, World!\n"), (60_000_000, "more\n")))
 SCRIPTS = (HELLO, TICKS, ECHO, PRIMES)

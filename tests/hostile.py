@@ -18,7 +18,7 @@ import resource
 import sys
 from pathlib import Path
 
-from guest_runs import SCRIPTS, Running
+from guest_runs import KEYS, SCRIPTS, Running
 from synthetic import Piece, put_together, take_apart
 
 import emu
@@ -106,7 +106,7 @@ def what_becomes_of(running: Running, data: bytes) -> str:
 
 def main(name: str, now_ns: int, engine: str, first: int, count: int) -> None:
     faulthandler.enable()
-    script = next(each for each in SCRIPTS if each.name == name)
+    script = next(each for each in (*SCRIPTS, KEYS) if each.name == name)
     running = script.start(engine)
     running.run_to(now_ns)
     data = running.save().data

@@ -313,7 +313,11 @@ class TestMemory:
     """Somebody's number is no reason to ask the host for as much; hostile.py has a limit, too."""
 
     @pytest.mark.parametrize(
-        "idstr", ["ram", "emu/cable", "emu/serial", "emu/fw_cfg", "emu/inputs"]
+        "idstr",
+        [
+            *("ram", "emu/cable", "emu/serial", "emu/fw_cfg", "emu/inputs", "emu/i8042"),
+            *("emu/ps2_keyboard", "emu/ps2_mouse", "emu/typist"),
+        ],
     )
     def test_a_length_that_is_made_up_costs_nothing(
         self, saved: Save, target: Target, idstr: str
@@ -367,6 +371,7 @@ class TestMadeUp:
             ("hello", 8_100_000, "auto", 2_000),
             ("ticks", 56_000_000, "auto", 3_000),
             ("primes", OTHER_NS, "auto", 4_000),
+            ("keys", 12_500_000, "auto", 6_000),  # while somebody holds Shift
             ("echo", 20_000_100, "reference", 5_000),
         ],
     )
