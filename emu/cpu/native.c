@@ -2,7 +2,7 @@
  *
  * Unicorn's wheel calls its own global functions through its procedure linkage table.  A shared
  * object that is loaded into the global scope before Unicorn can therefore stand in for them.
- * Seven are stood in for here.  They do their work for the engines that were registered with
+ * Nine are stood in for here.  They do their work for the engines that were registered with
  * `emu_native_register`, and forward for every other engine of the process as if we were not there.
  *
  *   1  tlb_set_page_with_attrs          a page with no translated code needs no call per store
@@ -14,12 +14,14 @@
  *   6  cpu_loop_exit_noexc              a block that changes itself goes on as one more block,
  *                                       and no stop comes between
  *   7  tcg_gen_code                     the call at each block's start becomes an addition
+ *   8  tlb_flush_by_mmuidx              the TLB's size follows the guest's time, not the host's
+ *   9  tlb_flush_page_by_mmuidx
  *
  * What Python does per block in reference.py is `emu_native_block` here; the two must agree.
  * corrections.c stands in for more, where Unicorn's processor departs from the manual; delivery.c
  * delivers exceptions, shadows.c answers at ports.
  *
- * Every global name begins with emu_native_, but for the seven: a global of ours that also exists in
+ * Every global name begins with emu_native_, but for the nine: a global of ours that also exists in
  * another library would stand in for that as well.
  */
 
@@ -88,7 +90,8 @@ static struct {
     const uint8_t *(*tcg_tb_lookup)(void *, uintptr_t);
     void (*tlb_set_dirty)(void *, uint64_t);
     void (*tlb_reset_dirty)(void *, uint64_t, uint64_t);
-    void (*tlb_flush)(void *);
+    void (*tlb_flush_by_mmuidx)(void *, uint16_t);
+    void (*tlb_flush_page_by_mmuidx)(void *, uint64_t, uint16_t);
     void (*tb_invalidate_phys_range)(void *, uint64_t, uint64_t);
     uint32_t (*cc_compute_all)(void *, int);
     int (*emu_start)(void *, uint64_t, uint64_t, uint64_t, size_t);
@@ -114,7 +117,8 @@ const char *emu_native_bind(void *library)
         {"tcg_tb_lookup_x86_64", &real.tcg_tb_lookup},
         {"tlb_set_dirty_x86_64", &real.tlb_set_dirty},
         {"tlb_reset_dirty_x86_64", &real.tlb_reset_dirty},
-        {"tlb_flush_x86_64", &real.tlb_flush},
+        {"tlb_flush_by_mmuidx_x86_64", &real.tlb_flush_by_mmuidx},
+        {"tlb_flush_page_by_mmuidx_x86_64", &real.tlb_flush_page_by_mmuidx},
         {"tb_invalidate_phys_range_x86_64", &real.tb_invalidate_phys_range},
         {"cpu_cc_compute_all_x86_64", &real.cc_compute_all},
         {"uc_emu_start", &real.emu_start},
@@ -195,6 +199,8 @@ struct emu_native_engine *emu_native_allocate(const uint8_t *env)
     return page == MAP_FAILED ? NULL : page;
 }
 
+static void empty_tlb(struct emu_native_engine *e);
+
 /* Start to act for the engine.  Returns 0, or -1 where there is no memory. */
 int emu_native_register(struct emu_native_engine *e)
 {
@@ -203,6 +209,7 @@ int emu_native_register(struct emu_native_engine *e)
         return -1;
     e->next = engines;
     engines = e;
+    empty_tlb(e);
     return 0;
 }
 
@@ -218,7 +225,7 @@ void emu_native_unregister(struct emu_native_engine *e)
     munmap(e, PAGE_SIZE);
 }
 
-/* ---- the seven ------------------------------------------------------------------------ */
+/* ---- the nine ------------------------------------------------------------------------- */
 
 /* 1.  Called when a page enters the TLB.  Unicorn leaves every writable page marked "not dirty",
  * which makes each store call out to look for translated code; where there is none in the
@@ -418,6 +425,78 @@ int tcg_gen_code_x86_64(void *tcg, void *block)
     return size;
 }
 
+/* 8, 9.  Called when entries of the TLB are dropped.  What the TLB holds can be told from outside: a guest that
+ * clears an accessed bit and does not flush sees it set again when the page is next walked to.  So
+ * which entries it holds must follow from what the guest does.  But its size, and so what pushes what
+ * out, Unicorn chooses here, by how many entries were used in a window of 100 ms of the host's clock:
+ *
+ *     used > 70 %          twice as large
+ *     used < 30 %          where the window is over: as small as will do, 64 at the least
+ *
+ * The windows' begins, which are compared with the host's clock, are set here: to a time that never comes,
+ * or to one long past where the guest's clock says that the window is over. */
+#define WINDOW_NS INT64_C(100000000)
+#define NO_WINDOW INT64_MIN
+#define NEVER_OVER INT64_MAX / 2
+#define MODES 3
+#define ALL_MODES ((1u << MODES) - 1)
+/* From CPUX86State: the CPUTLB before it, and in that a CPUTLBDesc for each mode. */
+#define TLB_DIRTY (-0x890) /* the modes that have had entries since the last flush: a flush skips others */
+#define TLB_DESC (-0x870)
+#define TLB_DESC_BYTES 0x2B8
+#define DESC_WINDOW_BEGIN 0x10
+#define DESC_WINDOW_MOST 0x18
+#define DESC_USED 0x20
+
+static int64_t *descriptor(const struct emu_native_engine *e, int mode, int field)
+{
+    return (int64_t *)(e->env + TLB_DESC + mode * TLB_DESC_BYTES + field);
+}
+
+static void set_windows(const struct emu_native_engine *e, int64_t begin)
+{
+    for (int mode = 0; mode < MODES; mode++)
+        *descriptor(e, mode, DESC_WINDOW_BEGIN) = begin;
+}
+
+void tlb_flush_by_mmuidx_x86_64(void *cpu, uint16_t modes)
+{
+    struct emu_native_engine *e = by_cpu(cpu);
+    if (e) {
+        int64_t now = now_ns(e);
+        bool over = e->window_ns != NO_WINDOW && now - e->window_ns >= WINDOW_NS;
+        if (over || e->window_ns == NO_WINDOW)
+            e->window_ns = now;
+        set_windows(e, over ? 0 : NEVER_OVER);
+    }
+    real.tlb_flush_by_mmuidx(cpu, modes);
+    if (e)
+        set_windows(e, NEVER_OVER);
+}
+
+void tlb_flush_page_by_mmuidx_x86_64(void *cpu, uint64_t address, uint16_t modes)
+{
+    struct emu_native_engine *e = by_cpu(cpu);
+    real.tlb_flush_page_by_mmuidx(cpu, address, modes);
+    if (e)
+        set_windows(e, NEVER_OVER);
+}
+
+/* Empty the TLB and make it as small as it gets, so that nothing of what was before can be told: whoever
+ * saves does, and whoever is restored. */
+static void empty_tlb(struct emu_native_engine *e)
+{
+    *(uint16_t *)(e->env + TLB_DIRTY) |= ALL_MODES;
+    for (int mode = 0; mode < MODES; mode++) {
+        *descriptor(e, mode, DESC_WINDOW_MOST) = 0;
+        *descriptor(e, mode, DESC_USED) = 0;
+    }
+    set_windows(e, 0);
+    real.tlb_flush_by_mmuidx(e->cpu, ALL_MODES);
+    set_windows(e, NEVER_OVER);
+    e->window_ns = NO_WINDOW;
+}
+
 /* ---- what native.py calls --------------------------------------------------------------- */
 
 /* Run from `eip` at that pace until there is a reason to stop, or a halt. */
@@ -502,7 +581,7 @@ int emu_native_end_changed_block(struct emu_native_engine *e)
 
 void emu_native_flush_tlb(struct emu_native_engine *e)
 {
-    real.tlb_flush(e->cpu);
+    empty_tlb(e);
 }
 
 /* All translated code has been dropped: no page holds any. */
@@ -510,7 +589,7 @@ void emu_native_forget_code(struct emu_native_engine *e)
 {
     for (uint32_t page = 0; page < e->ram_pages; page++)
         e->code[page] = 0;
-    real.tlb_flush(e->cpu);
+    empty_tlb(e);
 }
 
 /* RAM has been written from outside: drop translated code of what was there. */

@@ -58,6 +58,7 @@ struct emu_native_engine {
     uint8_t *ram;       /* the host address of guest RAM */
     uint8_t *code;      /* a byte a page of RAM: translated code has come from it */
     const uint8_t *block; /* the translation of the block that is being stepped through */
+    int64_t window_ns;  /* when the TLB's use began to be watched; NO_WINDOW: when it is next emptied */
     struct emu_native_engine *next;
 };
 

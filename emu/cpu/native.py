@@ -69,6 +69,7 @@ class Shared(ctypes.Structure):
         ("ram", ctypes.c_void_p),
         ("code", ctypes.c_void_p),
         ("block", ctypes.c_void_p),
+        ("window_ns", ctypes.c_int64),
         ("next", ctypes.c_void_p),
     ]
     over_ns: int
