@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import os
 import select
+import signal
 import subprocess
 import tempfile
 import time
@@ -48,8 +49,12 @@ def run(
     folder: Path,
     until: bytes | None = None,
     deadline_s: float = DEADLINE_S,
+    since: bytes | None = None,
 ) -> Run:
-    """Run *command* in *folder* until it ends, has printed *until*, or has taken *deadline_s*."""
+    """Run *command* in *folder* until it ends, has printed *until*, or has taken *deadline_s*.
+
+    Its cost, and its output, begin when it has printed *since*.
+    """
     began_s = time.monotonic()
     with (
         tempfile.TemporaryFile() as complaints,
@@ -62,32 +67,48 @@ def run(
             stderr=complaints,
         ) as child,
     ):
-        output, end = _listen(child.stdout, until, began_s + deadline_s)
+        said, before_s, end = _Output(child.stdout), 0.0, End.SEEN
+        if since is not None:
+            output, end = said.take(since, began_s + deadline_s)
+            before_s = cpu_s(child.pid)
+        if end is End.SEEN:
+            output, end = said.take(until, began_s + deadline_s)
         if end is not End.EXIT:
-            child.kill()
+            os.kill(child.pid, signal.SIGKILL)  # Popen's own would wait for one that is over
         _, status, usage = os.wait4(child.pid, 0)
         wall_s = time.monotonic() - began_s
         child.returncode = os.waitstatus_to_exitcode(status)
         complaint = _last_line(complaints)
-    return Run(output, complaint, end, usage.ru_utime + usage.ru_stime, wall_s)
+    return Run(output, complaint, end, usage.ru_utime + usage.ru_stime - before_s, wall_s)
 
 
-def _listen(pipe: IO[bytes] | None, until: bytes | None, deadline_s: float) -> tuple[bytes, End]:
-    """What comes from *pipe*, and why it is all."""
-    if pipe is None:
-        raise RuntimeError("Popen was asked for a pipe and gave none")
-    output = b""
-    while (left_s := deadline_s - time.monotonic()) > 0:
-        readable, _, _ = select.select([pipe], [], [], left_s)
-        if not readable:
-            break
-        data = os.read(pipe.fileno(), READ_BYTES)
-        output += data
-        if until is not None and until in output:
-            return output[: output.index(until) + len(until)], End.SEEN
-        if not data:
-            return output, End.EXIT
-    return output, End.LATE
+def cpu_s(process: int) -> float:
+    """What a process that runs has taken until now, as Linux tells it: proc(5), /proc/pid/stat."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@attrs.define(eq=False)
+class _Output:
+    """What a child prints."""
+
+    pipe: IO[bytes] | None
+    seen: bytes = b""  # and not yet taken
+
+    def take(self, until: bytes | None, deadline_s: float) -> tuple[bytes, End]:
+        """What comes up to and with *until*, or else all; and why it is all."""
+        if self.pipe is None:
+            raise RuntimeError("Popen was asked for a pipe and gave none")
+        while until is None or until not in self.seen:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0 or not select.select([self.pipe], [], [], left_s)[0]:
+                return self.seen, End.LATE
+            data = os.read(self.pipe.fileno(), READ_BYTES)
+            if not data:
+                return self.seen, End.EXIT
+            self.seen += data
+        taken, _, self.seen = self.seen.partition(until)
+        return taken + until, End.SEEN
 
 
 def _last_line(file: IO[bytes]) -> str:

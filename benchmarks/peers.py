@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from benchmarks.installation import environment, install
-from benchmarks.rows import Boot, Console
+from benchmarks.rows import Boot, Console, Kernel
 from emu import attrs
 
 MEMORY_MIB = 16
@@ -85,11 +85,14 @@ class Ours:
         return cls("emu", version, program)
 
     def command(self, boot: Boot) -> list[str]:
-        command = [str(self.program), "run", "-m", f"{MEMORY_MIB}M"]
-        if boot.image is None:
-            command += ["-bios", str(boot.rom)]
+        command = [str(self.program), "run"]
+        if boot.kernel is not None:
+            command += [*kernel_options(boot.kernel), "-cpu", boot.kernel.cpu]
+            command += ["-m", f"{boot.kernel.memory_mib}M"]
         else:
-            command += [str(boot.image)]  # the ROM is ours, and needs no naming
+            command += ["-m", f"{MEMORY_MIB}M"]
+            # Where our ROM loads an image it is ours, and needs no naming.
+            command += ["-bios", str(boot.rom)] if boot.image is None else [str(boot.image)]
         match boot.console:
             case Console.SERIAL:
                 command += ["-serial", "stdio"]
@@ -110,9 +113,16 @@ class Qemu:
     clock: tuple[str, ...] = ()  # options
 
     def command(self, boot: Boot) -> list[str]:
-        command = [self.program, "-M", "isapc", "-cpu", "pentium3,-apic", "-m", str(MEMORY_MIB)]
+        cpu, mib = "pentium3", MEMORY_MIB
+        if boot.kernel is not None:
+            cpu, mib = boot.kernel.cpu, boot.kernel.memory_mib
+        command = [self.program, "-M", "isapc", "-cpu", f"{cpu},-apic", "-m", str(mib)]
         command += ["-accel", "tcg", *self.clock, "-nodefaults", "-display", "none"]
-        command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-bios", str(boot.rom)]
+        command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+        if boot.kernel is not None:
+            command += kernel_options(boot.kernel)
+        else:
+            command += ["-bios", str(boot.rom)]
         if boot.image is not None:
             command += ["-fw_cfg", f"name=opt/emu/guest,file={boot.image}"]
         match boot.console:
@@ -226,11 +236,19 @@ def _node_folders() -> Iterator[Path]:
 
 def rom_alone(boot: Boot) -> Path:
     """The ROM of *boot*, if that is all there is to it, and it prints on COM1; or else CannotBoot."""
+    if boot.rom is None:
+        raise CannotBoot("no way to enter a kernel without firmware of its own")
     if boot.image is not None:
         raise CannotBoot("no fw_cfg to load an image from")
     if boot.console is not Console.SERIAL:
         raise CannotBoot("no debug console")
     return boot.rom
+
+
+def kernel_options(kernel: Kernel) -> list[str]:
+    """What says so to either."""
+    files = ["-kernel", str(kernel.file), "-initrd", str(kernel.initrd)]
+    return [*files, "-append", kernel.append]
 
 
 def find(folder: Path) -> list[Peer]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Protocol
 
@@ -34,12 +35,25 @@ class Console(enum.Enum):
 
 
 @attrs.frozen
+class Kernel:
+    """A kernel that is entered without firmware of ours, and the machine that it needs."""
+
+    file: Path
+    initrd: Path
+    append: str
+    cpu: str
+    memory_mib: int
+
+
+@attrs.frozen
 class Boot:
     """What a machine is switched on with, and how its result is known."""
 
-    rom: Path
+    rom: Path | None = None
     image: Path | None = None  # what our ROM loads, as `emu run IMAGE` does
+    kernel: Kernel | None = None
     console: Console = Console.SERIAL
+    since: bytes | None = None  # what is measured begins when it has printed this
     until: bytes | None = None  # the run is over when it has printed this; None: when it exits
 
 
@@ -98,9 +112,47 @@ class Firmware:
     rounds: int = 1
 
     def prepare(self, folder: Path) -> Boot:  # noqa: ARG002 - nothing is made
-        if not self.boot.rom.exists():
+        if self.boot.rom is not None and not self.boot.rom.exists():
             raise CannotRun(f"{self.boot.rom.name} is not there: {self.fetch} fetches it")
         return self.boot
+
+
+LINUX = ROOT / "tests" / "guests" / "cache"
+LINUX_OPTIONS = (
+    "console=ttyS0 earlyprintk=serial,ttyS0,115200 noapic nolapic acpi=off pci=off nokaslr "
+    "mitigations=off tsc=reliable no_timer_check"
+)
+LINUX_CPU = {"686": "pentium3", "686-pae": "coreduo"}
+LINUX_MIB = 64
+PROMPT = b"emu# "
+
+
+@attrs.frozen
+class Linux:
+    """Debian's Linux: to its shell, or from where it begins a job of its initramfs to its end."""
+
+    name: str
+    what: str
+    flavour: str = "686"
+    job: str = ""
+    rounds: int = 1
+
+    def prepare(self, folder: Path) -> Boot:
+        """Make the initramfs, by the tests' own program."""
+        kernel = LINUX / f"linux-{self.flavour}" / "vmlinuz"
+        if not kernel.exists():
+            raise CannotRun("vmlinuz is not there: python tests/guests/fetch.py fetches it")
+        initrd = folder / f"initrd-{self.flavour}"
+        maker = ROOT / "tests" / "guests" / "initramfs.py"
+        subprocess.run([sys.executable, maker, self.flavour, initrd], check=True)  # noqa: S603
+        append = f"{LINUX_OPTIONS} job={self.job}" if self.job else LINUX_OPTIONS
+        machine = Kernel(kernel, initrd, append, LINUX_CPU[self.flavour], LINUX_MIB)
+        if not self.job:
+            return Boot(kernel=machine, until=PROMPT)
+        job = f"job {self.job}"
+        return Boot(
+            kernel=machine, since=f"{job} begins\r\n".encode(), until=f"{job} ends\r\n".encode()
+        )
 
 
 OWN_ROMS = (
@@ -137,4 +189,11 @@ ROWS: tuple[Row, ...] = (
             until=b"e",  # of the ROM's "emu ROM: ..."
         ),
     ),
+    Linux("linux", "Linux, bzImage to its shell"),
+    Linux("linux-pae", "the same, PAE", "686-pae"),
+    Linux("md5sum", "Linux: md5sum of 100 MiB", job="md5sum"),
+    Linux("gzip", "Linux: gzip and back", job="gzip"),
+    Linux("linux-sort", "Linux: awk, and sort of 20,000", job="sort"),
+    Linux("fork", "Linux: 1,000 forks and execs", job="fork"),
+    Linux("shell", "Linux: a loop in the shell", job="shell"),
 )

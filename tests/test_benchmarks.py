@@ -6,6 +6,7 @@ says that it computes, as computed here.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -14,17 +15,29 @@ import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import guests_fetched
 import pytest
 from programs import require
 
 import emu
-from benchmarks import contest, measure, peers, table
+from benchmarks import contest, measure, peers, rows, table
 from benchmarks.__main__ import BAD_USAGE, DONE, FAILED, REPEAT, main, parser
 from benchmarks.installation import environment, install
 from benchmarks.measure import End
 from benchmarks.peers import V86, Bochs, CannotBoot, Ours, Peer, Qemu
 from benchmarks.results import Measured, Results, Sample, UnreadableResults
-from benchmarks.rows import OWN_ROMS, ROMS, ROWS, Boot, CannotRun, Console, Firmware, OwnRom
+from benchmarks.rows import (
+    OWN_ROMS,
+    ROMS,
+    ROWS,
+    Boot,
+    CannotRun,
+    Console,
+    Firmware,
+    Kernel,
+    Linux,
+    OwnRom,
+)
 from emu import attrs
 from emu.cpu import native
 from emu.host.ends import Memory
@@ -225,6 +238,26 @@ class TestTheOtherRows:
         with pytest.raises(CannotRun, match=r"^bios.bin is not there: python fetch.py fetches it$"):
             row.prepare(tmp_path)
 
+    def test_a_kernel_that_is_not_there_is_named_with_what_fetches_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rows, "LINUX", tmp_path)
+
+        with pytest.raises(CannotRun, match=r"^vmlinuz is not there: python tests/guests/fetch.py"):
+            Linux("linux", "").prepare(tmp_path)
+
+    def test_a_job_of_Linux_is_measured_from_its_begin_to_its_end(self, tmp_path: Path) -> None:
+        """And its kernel is told which."""
+        guests_fetched.path("linux-686/vmlinuz")
+        guests_fetched.path("busybox/busybox")
+
+        boot = Linux("sort", "", job="sort").prepare(tmp_path)
+
+        assert (boot.since, boot.until) == (b"job sort begins\r\n", b"job sort ends\r\n")
+        assert boot.kernel is not None
+        assert boot.kernel.append.endswith(" job=sort")
+        assert boot.kernel.initrd.read_bytes().startswith(b"070701")
+
     def test_without_nasm_a_row_says_so(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -269,6 +302,26 @@ class TestMeasure:
         done = measure.run(python("import time; time.sleep(60)"), tmp_path, deadline_s=0.2)
 
         assert done.end is End.LATE
+
+    def test_what_is_measured_begins_with_a_text(self, tmp_path: Path) -> None:
+        """Its output, and its CPU seconds: not those that it took before, nor those behind the end."""
+        script = (
+            "import time\n"
+            "def work(until):\n"
+            "    while time.process_time() < until: pass\n"
+            "work(1); print('one begins two', flush=True)\n"
+            "work(1.5); print('three ends four', flush=True)\n"
+            "time.sleep(60)\n"
+        )
+        done = measure.run(python(script), tmp_path, until=b"ends", since=b"begins")
+
+        assert (done.output, done.end) == (b" two\nthree ends", End.SEEN)
+        assert 0.4 < done.cpu_s < 0.7
+
+    def test_a_child_in_which_that_never_begins(self, tmp_path: Path) -> None:
+        done = measure.run(python("print('ab')"), tmp_path, until=b"cd", since=b"ef")
+
+        assert (done.output, done.end) == (b"ab\n", End.EXIT)
 
     def test_its_CPU_seconds_are_what_it_says_itself(self, tmp_path: Path) -> None:
         """All its threads', and not those that it slept."""
@@ -315,17 +368,20 @@ class Anything:
     what: str = "anything"
     rounds: int = 7
     until: bytes | None = None
+    since: bytes | None = None
 
     def prepare(self, folder: Path) -> Boot:
-        return Boot(folder / "none", until=self.until)
+        return Boot(folder / "none", since=self.since, until=self.until)
 
 
 class TestContest:
     def told(self, _line: str) -> None:
         """Of no interest here."""
 
-    def measured(self, *taking_part: Scripted, until: bytes | None = None) -> Measured:
-        row = Anything(until=until)
+    def measured(
+        self, *taking_part: Scripted, until: bytes | None = None, since: bytes | None = None
+    ) -> Measured:
+        row = Anything(until=until, since=since)
         return contest.measure(row, taking_part, 2, Path(), self.told)
 
     def test_the_peers_take_turns(self) -> None:
@@ -359,6 +415,15 @@ class TestContest:
         row = self.measured(Scripted("a", "x: ready\n"), Scripted("b", "ready"), until=b"ready")
 
         assert (row.result, row.problem) == ("ready", "")
+
+    def test_what_a_job_prints_is_its_result(self) -> None:
+        """From where it begins; and all peers must agree on it."""
+        one, same = Scripted("a", "1: begin 42 end"), Scripted("b", "2: begin 42 end 3")
+        other = Scripted("c", "1: begin 43 end")
+
+        assert self.measured(one, same, since=b"begin", until=b"end").result == " 42 end"
+        row = self.measured(one, other, since=b"begin", until=b"end")
+        assert row.problem == "c printed b' 43 end', not b' 42 end'"
 
     def test_a_text_that_never_comes_is_an_error(self) -> None:
         row = self.measured(Scripted("a", "0000002a\n"), until=b"ready")
@@ -417,6 +482,30 @@ class TestPeers:
         command = Ours("emu", "1", Path("emu")).command(Boot(Path("a.rom"), image=Path("a.bin")))
 
         assert command == ["emu", "run", "-m", "16M", "a.bin", "-serial", "stdio"]
+
+    def test_both_boot_a_kernel_in_the_machine_that_it_needs(self) -> None:
+        kernel = Kernel(Path("k"), Path("i"), "words of it", "coreduo", 64)
+
+        for peer, cpu, memory in (
+            (Ours("emu", "1", Path("emu")), "coreduo", "64M"),
+            (Qemu("qemu-tcg", "1", "qemu"), "coreduo,-apic", "64"),
+        ):
+            command = peer.command(Boot(kernel=kernel))
+            told = dict(itertools.pairwise(command))
+            assert [told[each] for each in ("-kernel", "-initrd", "-append")] == [
+                "k",
+                "i",
+                "words of it",
+            ]
+            assert (told["-cpu"], told["-m"]) == (cpu, memory)
+            assert "-bios" not in command
+
+    def test_the_others_have_no_way_to_boot_a_kernel(self) -> None:
+        boot = Boot(kernel=Kernel(Path("k"), Path("i"), "", "coreduo", 64))
+
+        for peer in (Bochs("bochs", "", "bochs", "term"), V86("v86", "", "node", Path("v86"))):
+            with pytest.raises(CannotBoot, match="no way to enter a kernel"):
+                peer.command(boot)
 
     def test_a_peer_of_ours_is_given_the_clock_it_is_named_for(self) -> None:
         command = Qemu("qemu-icount", "1", "qemu", ("-icount", "shift=0")).command(self.ROM)
