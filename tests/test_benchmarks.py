@@ -213,6 +213,9 @@ class TestRoms:
         assert sorted(names) == sorted(path.stem for path in ROMS.glob("*.asm"))
         assert list(COMPUTED) == names
 
+    def test_its_rounds_are_a_number_of_32_bits(self) -> None:
+        assert all(row.fewest <= row.rounds < 1 << 32 for row in OWN_ROMS)
+
     @pytest.mark.parametrize("engine", ENGINES)
     @pytest.mark.parametrize("row", OWN_ROMS, ids=lambda row: row.name)
     def test_it_prints_what_it_computes_and_ends(
