@@ -8,6 +8,7 @@ from __future__ import annotations
 
 EFLAGS_CF = 1 << 0
 EFLAGS_ALWAYS_1 = 1 << 1
+EFLAGS_ALWAYS_0 = 1 << 3 | 1 << 5 | 1 << 15
 EFLAGS_TF = 1 << 8
 EFLAGS_IF = 1 << 9
 EFLAGS_DF = 1 << 10

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 from typing import ClassVar
 
-from emu.cpu.bits import EFLAGS_ALWAYS_1, EFLAGS_ARITHMETIC, EFLAGS_DF
+from emu.cpu.bits import EFLAGS_ALWAYS_0, EFLAGS_ALWAYS_1, EFLAGS_ARITHMETIC, EFLAGS_DF
 
 VERSION = "2.1.4"
 BUILD_ID = bytes.fromhex("44285d3e80527122e9e361928189385906ec813e")  # the linker's, in a note
@@ -224,7 +224,7 @@ class Registers(ctypes.LittleEndianStructure):
     def eflags(self) -> int:
         """EFLAGS whole.  Only where the arithmetic flags have been computed."""
         direction = EFLAGS_DF if self.df < 0 else 0
-        rest = self.other_flags & ~(EFLAGS_ARITHMETIC | EFLAGS_DF)
+        rest = self.other_flags & ~(EFLAGS_ARITHMETIC | EFLAGS_DF | EFLAGS_ALWAYS_0)
         return rest | self.cc_src & EFLAGS_ARITHMETIC | direction
 
     @eflags.setter

@@ -89,6 +89,8 @@ FAULT_STACK     equ     HARNESS + 1FF00h ; the double fault's
 TABLES_IMAGE    equ     HARNESS + 20000h ; as every case finds them
 PAGING_IMAGE    equ     HARNESS + 21000h
 FLOATING_IMAGE  equ     HARNESS + 28000h ; an FXSAVE image
+ROM_IMAGE       equ     HARNESS + 29000h ; the ROM's last page, where a machine lets it be written
+ROM_PAGE        equ     0FFFFF000h
 LARGE_PAGE      equ     HARNESS         ; the harness is mapped by one of 4 MiB, or two of 2 MiB
 
 ; ---- a batch: the header; all are 32 bits ----
@@ -131,6 +133,9 @@ STATE_GS        equ     66
 STATE_END       equ     68
 CASE_WINDOW     equ     68              ; WINDOW_PAGES bytes: W_..., and bits 6-7 the page
 CASE_CODE       equ     84
+CASE_REGISTERS  equ     112             ; 16 bits: where in the pool x87's and XMM's are
+CASE_FCW        equ     114             ; 16 bits
+CASE_MXCSR      equ     116
 
 W_FLAGS         equ     7               ; P, R/W, U/S
 W_USED          equ     3 << 4          ; A, D: one bit further on in an entry
@@ -158,6 +163,7 @@ RECORD_FLOATING equ     100             ; FXSAVE's image
 RECORD_TR       equ     104             ; 16 bits
 RECORD_LDTR     equ     106
 RECORD_IMAGE    equ     108             ; its image's number, from 1 on
+RECORD_PDPTE    equ     112             ; the entry of PAE's first table that is used
 RECORD_BYTES    equ     128
 
 RESULT_MAGIC    equ     0
@@ -175,6 +181,10 @@ IMAGE_PAE       equ     400h
 IMAGE_FLOATING  equ     200h
 IMAGE_BYTES     equ     6000h
 IMAGES_MOST     equ     (HARNESS - IMAGES) / IMAGE_BYTES
+
+FX_TAGS         equ     4               ; in FXSAVE's image (SDM 1, table 10-2); 0 is FCW
+FX_MXCSR        equ     24
+FX_REGISTERS    equ     32              ; x87's, then XMM's
 
 RUNNING         equ     5A5A5546h
 WATCHDOG        equ     70h             ; its vector: IRQ 0's
@@ -389,6 +399,7 @@ begin:
         inc     eax
 .first: mov     dword [RESULTS + RESULT_MAGIC], RUNNING
         call    fill_memory
+        call    keep_rom
 next_case:
         mov     [current], eax
         mov     [RESULTS + RESULT_CURRENT], eax
@@ -445,19 +456,50 @@ initialise_pic:
         out     MASTER, al
         ret
 
-; INT3 wherever a case may stray to.
+; INT3 wherever a case may stray to, but for VIDEO, where a machine may have no memory, and the ROM,
+; which below 1 MiB may be the very memory that it is below 4 GiB.
 INT3_4          equ     0CCCCCCCCh
+VIDEO           equ     0A0000h
+VIDEO_END       equ     0C0000h
+ROM_LOW         equ     0F0000h
+ROM_LOW_END     equ     100000h
 fill_memory:
         push    eax
         mov     eax, INT3_4
         xor     edi, edi
-        mov     ecx, BATCH / 4
+        mov     ecx, VIDEO / 4
+        rep     stosd
+        mov     edi, VIDEO_END
+        mov     ecx, (ROM_LOW - VIDEO_END) / 4
+        rep     stosd
+        mov     edi, ROM_LOW_END
+        mov     ecx, (BATCH - ROM_LOW_END) / 4
         rep     stosd
         mov     edi, BATCH + BATCH_MOST
         mov     ecx, (RESULTS - BATCH - BATCH_MOST) / 4
         rep     stosd
         pop     eax
         ret
+
+keep_rom:
+        mov     esi, ROM_PAGE
+        mov     edi, ROM_IMAGE
+        mov     ecx, PAGE / 4
+        rep     movsd
+        ret
+
+; Put it back if it has been written to.
+restore_rom:
+        mov     esi, ROM_IMAGE
+        mov     edi, ROM_PAGE
+        mov     ecx, PAGE / 4
+        repe    cmpsd
+        je      .same
+        mov     esi, ROM_IMAGE
+        mov     edi, ROM_PAGE
+        mov     ecx, PAGE / 4
+        rep     movsd
+.same:  ret
 
 ; Read the whole batch by fw_cfg's DMA; where there is none, the machine halts.
 FW_CFG_DMA_LOW  equ     518h
@@ -578,16 +620,12 @@ make_templates:
         add     eax, PAGE
         cmp     eax, SANDBOX / 2
         jb      .pae
-; floating point: as FNINIT leaves it, with something in the registers
+; floating point: as FNINIT leaves it, but with all registers in use
         fninit
         mov     dword [floating], 1F80h
         ldmxcsr [floating]
         fxsave  [FLOATING_IMAGE]
-        mov     esi, [BATCH + BATCH_POOL]
-        add     esi, BATCH
-        mov     edi, FLOATING_IMAGE + 160
-        mov     ecx, 8 * 16 / 4
-        rep     movsd
+        mov     byte [FLOATING_IMAGE + FX_TAGS], 0FFh
         ret
 
 ; ---- each case ----
@@ -645,6 +683,7 @@ set_up:
         lea     esi, [ebp + CASE_CODE]
         movzx   ecx, byte [ebp + CASE_LENGTH]
         rep     movsb
+        call    restore_rom
         mov     esi, TABLES_IMAGE
         mov     edi, TABLES
         mov     ecx, PAGE / 128
@@ -683,6 +722,16 @@ set_up:
         mov     dr6, eax
         mov     eax, DR7_RESET
         mov     dr7, eax
+        movzx   esi, word [ebp + CASE_REGISTERS]
+        add     esi, [BATCH + BATCH_POOL]
+        add     esi, BATCH
+        mov     edi, FLOATING_IMAGE + FX_REGISTERS
+        mov     ecx, 2 * 8 * 16 / 128
+        call    copy
+        mov     ax, [ebp + CASE_FCW]
+        mov     [FLOATING_IMAGE], ax
+        mov     eax, [ebp + CASE_MXCSR]
+        mov     [FLOATING_IMAGE + FX_MXCSR], eax
         fxrstor [FLOATING_IMAGE]
         movzx   eax, byte [ebp + CASE_STEPS]
         mov     [steps_left], eax
@@ -755,7 +804,7 @@ enter:
         test    byte [ebp + STATE_CS], 3
         jnz     .outer
         mov     ss, [ebp + STATE_SS]
-        mov     esp, [ebp + STATE_ESP]
+        mov     esp, [ds:ebp + STATE_ESP]
         jmp     .frame
 .virtual:
         movzx   eax, word [ebp + STATE_GS]
@@ -848,6 +897,7 @@ event:
         mov     [state + STATE_EAX], eax
         mov     eax, [ss:ebp + 8]
         mov     [event_vector], eax
+        mov     dword [ss:ebp + 8], 0   ; noted once is enough: it is in no sum over memory
         mov     eax, [ss:ebp + 12]
         mov     [event_error], eax
         mov     eax, [ss:ebp + 16]
@@ -856,6 +906,7 @@ event:
         mov     [state + STATE_CS], cx
         mov     eax, [ss:ebp + 24]
         mov     [state + STATE_EFLAGS], eax
+        mov     dword [ss:ebp + 24], 0
         test    eax, VM
         jnz     .virtual
         test    cl, 3
@@ -910,6 +961,7 @@ double_fault:
 %endmacro
         TAKE    EIP, eax
         TAKE    EFLAGS, eax
+        mov     dword [edx + TSS_EFLAGS], 0 ; as in `event`
         TAKE    CS, ax
         TAKE    SS, ax
         TAKE    DS, ax
@@ -1010,6 +1062,9 @@ make_record:
         mov     [edi + RECORD_TABLES], eax
         test    byte [ebp + CASE_MODE], MODE_PAGING
         jz      .paging
+        xor     ebx, ebx                ; a sum apart for what is used alone
+        xchg    ebx, [PAE_POINTERS]
+        mov     [edi + RECORD_PDPTE], ebx
         mov     esi, PAGING
         mov     ecx, PAGING_BYTES / 128
         call    sum
@@ -1071,6 +1126,8 @@ low_event:
 .here:  mov     [cs:LOW_SAVED + STATE_EAX], eax
         pop     ax
         mov     [cs:LOW_SAVED], ax
+        push    word 0
+        pop     ax
         mov     [cs:LOW_SAVED + STATE_ECX], ecx
         mov     [cs:LOW_SAVED + STATE_EDX], edx
         mov     [cs:LOW_SAVED + STATE_EBX], ebx
@@ -1098,6 +1155,7 @@ low_event:
         mov     [cs:LOW_SAVED + STATE_CS], ax
         movzx   eax, word [ss:ebp + 4]
         mov     [cs:LOW_SAVED + STATE_EFLAGS], eax
+        mov     word [ss:ebp + 4], 0    ; as in `event`
         o32 lgdt [cs:low_gdt_pointer]
         mov     eax, HARNESS_CR0
         mov     cr0, eax

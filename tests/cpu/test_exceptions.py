@@ -1150,3 +1150,14 @@ class TestINT6:
 
         assert rig.reported == [UD]
         assert rig.stack(3) == [CODE + 4, CODE_3 | 3, 0x2]
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_CMPXCHG8B_leaves_reserved_flags_clear(rig: Rig, equal: bool) -> None:  # noqa: FBT001
+    rig.memory.write(DATA, b"\x03")
+    code = bytes.fromhex("84 c0 0f c7 0f cc")  # test al, al; cmpxchg8b [bx]; int3
+    rig.load(code, real_mode(CODE, eax=3 if equal else 0, ebx=DATA))
+
+    rig.run()
+
+    assert rig.stack(3, 2)[2] & 0x8028 == 0

@@ -1,0 +1,334 @@
+"""Why a case does not end on our machine as on QEMU's: each `Cause`, and how it is known.
+
+Nothing here is guessed: a cause explains only those fields of a record, or bits of them, that it can
+be seen to have changed; and all that differ must be explained.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable
+
+from fuzz_findings import FIELDS, Finding
+from fuzz_format import (
+    ACCESSED,
+    CR0_TS,
+    GENERAL,
+    MODE_REAL,
+    MODE_UNREAL,
+    RF,
+    VM,
+    WATCHDOG_VECTOR,
+)
+
+Explained = dict[str, int]  # of the fields, the bits that may differ
+ALL = 0xFFFF_FFFF
+EVERYTHING = dict.fromkeys(FIELDS, ALL)
+DB, BP, OF, UD, NM, DF, GP, PF = 1, 3, 4, 6, 7, 8, 13, 14
+FRAME_MOST = 40  # an exception's, and what the harness puts below it
+RAM_END, ROM_START = 16 << 20, 0xFFFF_0000
+VIDEO, VIDEO_END = 0xA_0000, 0xC_0000
+EFLAGS_OF = 1 << 11
+LOCK, ENTER, RESERVED_FLAG = 0xF0, 0xC8, 1 << 5
+# Both of them, with other prefixes in between, before a string instruction.
+_PREFIX = rb"[\x26\x2e\x36\x3e\x64-\x67\xf0\xf2\xf3]*"
+TWO_REPEATS = re.compile(
+    rb"(\xf2" + _PREFIX + rb"\xf3|\xf3" + _PREFIX + rb"\xf2)" + _PREFIX + rb"[\xa4-\xa7\xaa-\xaf]",
+    re.DOTALL,
+)
+STI, LSS = b"\xfb", b"\x0f\xb2"
+DOUBLE_SHIFTS = (b"\x0f\xa4", b"\x0f\xa5", b"\x0f\xac", b"\x0f\xad")
+# Jcc, INTO, PUSHF; behind 0Fh Jcc, SETcc and CMOVcc: of O, NO, L, GE, LE, G.
+_OF_CONDITIONS = (0, 1, 12, 13, 14, 15)
+LOOKS_AT_OF = {base + each for base in (0x40, 0x70, 0x80, 0x90) for each in _OF_CONDITIONS}
+LOOKS_AT_OF |= {0x9C, 0xCE}
+MANDATORY_PREFIXES = frozenset(b"\x66\xf2\xf3")
+FLOATING = (
+    *range(0xD8, 0xE0),
+    *range(0x0F0E, 0x0F18),
+    0x0F38,
+    0x0F3A,
+    *range(0x0F28, 0x0F30),
+    *range(0x0F50, 0x0F80),
+    0x0FAE,
+    *range(0x0FC2, 0x0FC8),
+    *range(0x0FD0, 0x1000),
+)
+
+
+def _rf(finding: Finding) -> Explained:
+    theirs, ours = finding.theirs.record, finding.ours.record
+    fault = ours.vector not in (1, 3, 4) and ours.vector < 0x20
+    if fault and ours.eflags & RF and not theirs.eflags & RF:
+        return {"eflags": RF}
+    return {}
+
+
+def _pdpte(finding: Finding) -> Explained:
+    theirs, ours = finding.theirs.record, finding.ours.record
+    if theirs.pdpte == ours.pdpte | ACCESSED:
+        return {"pdpte": ACCESSED}
+    return {}
+
+
+def _rf_kept(finding: Finding) -> Explained:
+    ours = finding.ours.record
+    if (
+        finding.case.eflags & RF
+        and ours.eflags & RF
+        and ours.vector in (DB, BP, OF, *range(0x20, 0x100))
+    ):
+        return {"eflags": RF}
+    return {}
+
+
+def _int1(finding: Finding) -> Explained:
+    theirs, ours = finding.theirs.record, finding.ours.record
+    if (theirs.vector, ours.vector) != (UD, DB):
+        return {}
+    found = finding.instruction(finding.theirs)
+    if found.opcode != 0xF1 or ours.eip != theirs.eip + 1 + len(found.prefixes):
+        return {}
+    return dict.fromkeys(("status", "eip", "memory", "steps", "path"), ALL)
+
+
+def _group_11(finding: Finding) -> Explained:
+    """QEMU goes on: to anything."""
+    found = finding.instruction(finding.ours)
+    undefined = found.opcode in (0xC6, 0xC7) and found.reg != 0
+    return EVERYTHING if finding.ours.record.vector in (UD, DF) and undefined else {}
+
+
+def _vex(finding: Finding) -> Explained:
+    """Where QEMU finds LES or LDS with a register."""
+    found = finding.instruction(finding.theirs)
+    vex = found.opcode in (0xC4, 0xC5) and found.is_register
+    return EVERYTHING if finding.theirs.record.vector in (UD, DF) and vex else {}
+
+
+def _lock(finding: Finding) -> Explained:
+    """QEMU goes on, or comes to its end."""
+    locked = LOCK in finding.instruction(finding.ours).prefixes
+    return EVERYTHING if finding.ours.record.vector in (UD, DF) and locked else {}
+
+
+def _ltr_null(finding: Finding) -> Explained:
+    ours, found = finding.ours.record, finding.instruction(finding.ours)
+    null = finding.theirs.record.tr & ~3 == 0 and found.opcode == 0x0F00 and found.reg == 3
+    return EVERYTHING if ours.vector == GP and null else {}
+
+
+def _emms(finding: Finding) -> Explained:
+    """QEMU goes on: to anything."""
+    ours, found = finding.ours.record, finding.instruction(finding.ours)
+    prefixed = bool(set(found.prefixes) & MANDATORY_PREFIXES)
+    if found.opcode == 0x0F77 and ours.vector in (UD, DF) and prefixed:
+        return EVERYTHING
+    unasked = (
+        found.opcode in (0x0F77, 0x0F2A, 0x0F2C, 0x0F2D)
+        and ours.vector in (NM, DF)
+        and ours.cr0 & CR0_TS
+    )
+    return EVERYTHING if unasked else {}
+
+
+def _nm_first(finding: Finding) -> Explained:
+    theirs, ours = finding.theirs.record, finding.ours.record
+    found = finding.instruction(finding.ours)
+    if (theirs.vector, ours.vector) != (UD, NM) or theirs.eip != ours.eip or not ours.cr0 & CR0_TS:
+        return {}
+    return {"status": ALL} if found.opcode in FLOATING else {}
+
+
+def _sysret(finding: Finding) -> Explained:
+    theirs, ours = finding.theirs.record, finding.ours.record
+    sysret = finding.instruction(finding.ours).opcode == 0x0F07 and theirs.eip == ours.eip
+    return (
+        {"status": ALL, "error": ALL} if (theirs.vector, ours.vector) == (UD, GP) and sysret else {}
+    )
+
+
+def _shadow(finding: Finding) -> Explained:
+    """More steps are counted, or other ones."""
+    theirs, ours = finding.theirs.record, finding.ours.record
+    code = finding.case.code + finding.memory(finding.ours, finding.linear(ours) - 32, 32)
+    shadow = STI in code or LSS in code
+    stepped = ours.steps > theirs.steps or DB in (theirs.vector, ours.vector)
+    other = ours.path != theirs.path or (theirs.vector, ours.vector) == (DB, DB)
+    return EVERYTHING if shadow and stepped and other else {}
+
+
+def _shadow_trap(finding: Finding) -> Explained:
+    """The trap comes at once, and not an instruction later."""
+    ours = finding.ours.record
+    before = finding.memory(finding.ours, finding.linear(ours) - 1, 1)
+    return EVERYTHING if ours.vector == DB and before == STI else {}
+
+
+def _double_shift(finding: Finding) -> Explained:
+    """And whatever looks at OF after it."""
+    code = finding.case.code
+    places = [at for each in DOUBLE_SHIFTS if (at := code.find(each)) >= 0]
+    if not places:
+        return {}
+    if set(code[min(places) + 2 :]) & LOOKS_AT_OF:
+        return EVERYTHING
+    return {"eflags": EFLAGS_OF, "path": ALL if finding.case.steps else 0}
+
+
+def _enter(finding: Finding) -> Explained:
+    theirs, ours = finding.theirs.record, finding.ours.record
+    upper = ours.ebp >> 16 in (ours.esp >> 16, finding.case.general[GENERAL.index("esp")] >> 16)
+    entered = upper or ENTER in finding.case.code
+    if entered and (theirs.ebp ^ ours.ebp) & 0xFFFF == 0:
+        return {"ebp": 0xFFFF_0000, "path": ALL if finding.case.steps else 0}
+    return {}
+
+
+def _reserved_flag(finding: Finding) -> Explained:
+    """Behind CMPXCHG8B."""
+    theirs = finding.theirs.record.eflags & RESERVED_FLAG
+    return {"eflags": RESERVED_FLAG} if theirs and b"\x0f\xc7" in finding.case.code else {}
+
+
+def _prefixed_int(finding: Finding) -> Explained:
+    theirs, ours = finding.theirs.record, finding.ours.record
+    found = finding.instruction(finding.theirs)
+    prefixes = len(found.prefixes)
+    if found.opcode in (0xCC, 0xCD, 0xCE) and prefixes and ours.eip == theirs.eip + prefixes:
+        return {"eip": ALL, "memory": ALL, "tables": ALL}
+    return {}
+
+
+def _denied(finding: Finding) -> Explained:
+    theirs, ours = finding.theirs.record, finding.ours.record
+    found = finding.instruction(finding.theirs)
+    if theirs.vector != GP or theirs.eip != ours.eip or found.opcode not in range(0x6C, 0x70):
+        return {}
+    if ours.vector == PF:
+        return dict.fromkeys(("status", "error", "cr2"), ALL)
+    return {"memory": ALL, "paging": ALL} if ours.vector == GP else {}
+
+
+def _rf_frame(finding: Finding) -> Explained:
+    """RF in an image of EFLAGS that was not finished, or that wraps at the end of a stack."""
+    theirs, ours = (ran.part("sandbox") for ran in (finding.theirs, finding.ours))
+    changed = [(theirs[at], ours[at]) for at in theirs if theirs[at] != ours[at]]
+    if changed and all(one ^ other == RF >> 16 for one, other in changed):
+        return {"memory": ALL}
+    return {}
+
+
+def _rom(finding: Finding) -> Explained:
+    """The frame is there, or was to be."""
+    stacks = (finding.theirs.record.esp, finding.ours.record.esp)
+    wide = not finding.case.mode & MODE_REAL and not finding.theirs.record.eflags & VM
+    nowhere = any((esp - FRAME_MOST) & ALL >= RAM_END for esp in stacks)
+    return EVERYTHING if wide and nowhere else {}
+
+
+def _two_repeats(finding: Finding) -> Explained:
+    return EVERYTHING if TWO_REPEATS.search(finding.case.code) else {}
+
+
+def _beyond(finding: Finding) -> Explained:
+    ours = finding.ours.record
+    return EVERYTHING if ours.eflags & VM and ours.eip > 0xFFFF else {}
+
+
+def _time(finding: Finding) -> Explained:
+    """One has come to an end, and the other would have."""
+    vectors = finding.theirs.record.vector, finding.ours.record.vector
+    return {"status": ALL} if vectors.count(WATCHDOG_VECTOR) == 1 else {}
+
+
+def _hole(finding: Finding) -> Explained:
+    linear = finding.linear(finding.ours.record)
+    if finding.ours.record.vector == UD and RAM_END <= linear < ROM_START:
+        return EVERYTHING
+    return {}
+
+
+def _hole_16(finding: Finding) -> Explained:
+    """The same in real mode, where a frame does not have the upper half of EIP."""
+    theirs, ours = finding.theirs.record, finding.ours.record
+    wide_jump = finding.case.mode & MODE_REAL and 0x66 in finding.case.code
+    return EVERYTHING if wide_jump and ours.vector == UD != theirs.vector else {}
+
+
+def _video(finding: Finding) -> Explained:
+    for record in (finding.theirs.record, finding.ours.record):
+        if VIDEO <= finding.linear(record) <= VIDEO_END + 2:  # an INT3 comes next
+            return EVERYTHING
+    return {}
+
+
+def _real_stack(finding: Finding) -> Explained:
+    """The frame is elsewhere; the harness looks where it should be."""
+    records = (finding.theirs.record, finding.ours.record)
+    far = any(record.esp > 0xFFFF for record in records)
+    return EVERYTHING if finding.case.mode & MODE_UNREAL and far else {}
+
+
+class Cause(enum.Enum):
+    """Why a case ends otherwise, and a function that says what of it is so explained."""
+
+    # QEMU 7.2 departs from the manual, and we do not.
+    RF = "a fault saves EFLAGS with RF set (SDM 3B 17.3.1.1); QEMU does not", _rf
+    PDPTE = "an entry of PAE's first table has no accessed bit (4.4.1); QEMU sets it", _pdpte
+    INT1 = "INT1 raises #DB; QEMU raises #UD", _int1
+    GROUP_11 = "C6 and C7 are defined with /0 alone; QEMU takes all for MOV", _group_11
+    LOCK = "LOCK is #UD but with some that change memory (2A); QEMU ignores it", _lock
+    LTR_NULL = "LTR of a null selector is #GP(0); QEMU takes it", _ltr_null
+    EMMS = (
+        "EMMS and SSE conversions to and from MMX and integers are #NM with CR0.TS, EMMS with prefixes #UD; not so in QEMU",
+        _emms,
+    )
+    STEPS = "LSS and STI do not hold off single step (6.8.3); QEMU does", _shadow
+    SHADOW = "the same, where the flag was set by the case", _shadow_trap
+    RESERVED_FLAG = "bit 5 of EFLAGS is always 0; QEMU's CMPXCHG8B leaves it set", _reserved_flag
+    REAL_STACK = "an exception in real mode pushes as SS's B flag says; QEMU: by SP", _real_stack
+    # Unicorn 2.1.4 departs from the manual, and QEMU does not.
+    RF_KEPT = "RF outlives a jump", _rf_kept
+    VEX = "C4h and C5h with a register are VEX prefixes, whatever the model", _vex
+    ENTER = (
+        "ENTER leaves another upper half of EBP where operand and stack are of different sizes",
+        _enter,
+    )
+    PREFIXED_INT = (
+        "a fault on the way of an INT with prefixes saves the address behind these",
+        _prefixed_int,
+    )
+    DENIED = "INS and OUTS access memory before they look whether they may access the port", _denied
+    SYSRET = "SYSRET is known, and #GP; a Pentium III does not know it", _sysret
+    BEYOND = "virtual-8086 mode goes on beyond 64 KiB; QEMU begins anew (both: no #GP)", _beyond
+    # The manual leaves it open.
+    NM_FIRST = "where both are due #NM comes before #UD", _nm_first
+    DOUBLE_SHIFT = "OF after a SHLD or SHRD by more than 1", _double_shift
+    TWO_REPEATS = "which of REPE and REPNE holds where there are both", _two_repeats
+    # Our board is another than QEMU's.
+    HOLE = "what no memory answers is not executed, #UD; QEMU executes zeros", _hole
+    HOLE_16 = "the same, beyond 64 KiB in real mode", _hole_16
+    ROM = "no frame is pushed where there is no memory, or ROM; QEMU's ROM can be written", _rom
+    VIDEO = (
+        "there is memory at A0000h, where QEMU's isapc without a display has none",
+        _video,
+    )  # The harness is at an end of its means.
+    RF_FRAME = "the same, left in memory", _rf_frame
+    TIME = "one has had its time, and the other has done with less", _time
+
+    def __init__(self, why: str, explains: Callable[[Finding], Explained]) -> None:
+        self.why, self.explains = why, explains
+
+
+def causes(finding: Finding) -> list[Cause]:
+    """Why *finding* is as it is: all of its causes, or none where something is left unexplained."""
+    left = finding.different
+    found = []
+    for cause in Cause:
+        explained = cause.explains(finding)
+        if any(explained.get(name, 0) & bits for name, bits in left.items()):
+            found.append(cause)
+            left = {name: bits & ~explained.get(name, 0) for name, bits in left.items()}
+    return [] if any(left.values()) else found

@@ -1,0 +1,97 @@
+"""Random code from random states ends on our engines as it does on QEMU, or it is known why not.
+
+`fuzzing.py` is the command for more of it.  The cases are drawn by lot, the same each time: one that
+fails here fails again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import pytest
+from fuzz_cases import Generator
+from fuzz_causes import Cause, causes
+from fuzz_findings import FIELDS, Finding
+from fuzz_runners import Ours, Qemu, Ran, qemu_problem, run_cases
+from fuzzing import Tally, fuzz
+from rig import needs_native
+
+from emu import attrs
+
+SEED = 3
+CASES = {"native": 10_000, "reference": 1_000}
+SOAK_SEEDS, SOAK_CASES = range(101, 111), 100_000
+SIMPLE, BP = 4, 3  # a case of that seed, and how it ends: with INT3
+RARE = 0.005  # of the cases: those that the harness cannot compare
+
+ENGINES = [
+    pytest.param("native", marks=needs_native),
+    pytest.param("reference", marks=needs_native),
+]
+
+
+@pytest.fixture(scope="module")
+def qemu() -> Iterator[Qemu]:
+    if problem := qemu_problem():
+        if os.environ.get("EMU_REQUIRE_GUESTS") == "1":
+            pytest.fail(problem)
+        pytest.skip(problem)
+    runner = Qemu()
+    yield runner
+    runner.close()
+
+
+def check(tally: Tally) -> None:
+    unexplained = [finding.describe() for finding in tally.unexplained]
+    assert not unexplained, "\n".join(unexplained)
+    assert tally.ends["crashed"] <= tally.cases * RARE
+    for cause in (Cause.TIME, Cause.VIDEO, Cause.HOLE_16, Cause.ROM, Cause.REAL_STACK):
+        assert tally.reasons[cause.name] <= tally.cases * 2 * RARE
+
+
+def run(qemu: Qemu, engine: str, numbers: range, *, seed: int = SEED) -> Tally:
+    with contextlib.closing(Ours(engine)) as ours:
+        return fuzz(Generator(seed), numbers, qemu, ours)
+
+
+class TestAgainstQEMU:
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_random_code(self, qemu: Qemu, engine: str) -> None:
+        """Every difference has a cause, and those that hide something are few."""
+        check(run(qemu, engine, range(CASES[engine])))
+
+    @needs_native
+    @pytest.mark.soak
+    @pytest.mark.parametrize("seed", SOAK_SEEDS)
+    def test_a_million(self, qemu: Qemu, seed: int) -> None:
+        check(run(qemu, "native", range(SOAK_CASES), seed=seed))
+
+
+class TestItself:
+    """That it can fail."""
+
+    @needs_native
+    @pytest.mark.usefixtures("qemu")
+    def test_another_processor_is_found(self) -> None:
+        """It lacks instructions that ours has."""
+        with contextlib.closing(Qemu("pentium3,-apic,-cmov")) as other:
+            assert run(other, "native", range(300)).unexplained
+
+    @needs_native
+    @pytest.mark.parametrize("name", FIELDS)
+    def test_any_change_of_a_record_is_found(self, name: str) -> None:
+        """In a case that ends as simply as can be, no bit of any field may be another."""
+        generator = Generator(SEED)
+        case = generator.case(SIMPLE)
+        with contextlib.closing(Ours("native")) as ours:
+            (ran,) = run_cases(ours, [case], generator.pool)
+        assert ran.record.vector == BP
+
+        for bit in range(8):
+            record = attrs.evolve(ran.record, **{name: getattr(ran.record, name) ^ 1 << bit})
+            finding = Finding(SIMPLE, case, ran, Ran(record))
+
+            assert finding.fields
+            assert not causes(finding)
