@@ -30,7 +30,7 @@ FRAME_MOST = 40  # an exception's, and what the harness puts below it
 RAM_END, ROM_START = 16 << 20, 0xFFFF_0000
 VIDEO, VIDEO_END = 0xA_0000, 0xC_0000
 EFLAGS_OF = 1 << 11
-LOCK, ENTER, RESERVED_FLAG = 0xF0, 0xC8, 1 << 5
+LOCK, ENTER, CMPXCHG8B = 0xF0, 0xC8, b"\x0f\xc7"
 # Both of them, with other prefixes in between, before a string instruction.
 _PREFIX = rb"[\x26\x2e\x36\x3e\x64-\x67\xf0\xf2\xf3]*"
 TWO_REPEATS = re.compile(
@@ -186,10 +186,8 @@ def _enter(finding: Finding) -> Explained:
     return {}
 
 
-def _reserved_flag(finding: Finding) -> Explained:
-    """Behind CMPXCHG8B."""
-    theirs = finding.theirs.record.eflags & RESERVED_FLAG
-    return {"eflags": RESERVED_FLAG} if theirs and b"\x0f\xc7" in finding.case.code else {}
+def _lost_flags(finding: Finding) -> Explained:
+    return {"eflags": ALL} if CMPXCHG8B in finding.case.code else {}
 
 
 def _prefixed_int(finding: Finding) -> Explained:
@@ -214,7 +212,8 @@ def _denied(finding: Finding) -> Explained:
 def _rf_frame(finding: Finding) -> Explained:
     """RF in an image of EFLAGS that was not finished, or that wraps at the end of a stack."""
     theirs, ours = (ran.part("sandbox") for ran in (finding.theirs, finding.ours))
-    changed = [(theirs[at], ours[at]) for at in theirs if theirs[at] != ours[at]]
+    changed = [(theirs[at], ours[at]) for at in theirs.keys() & ours.keys()]
+    changed = [(one, other) for one, other in changed if one != other]
     if changed and all(one ^ other == RF >> 16 for one, other in changed):
         return {"memory": ALL}
     return {}
@@ -287,7 +286,7 @@ class Cause(enum.Enum):
     )
     STEPS = "LSS and STI do not hold off single step (6.8.3); QEMU does", _shadow
     SHADOW = "the same, where the flag was set by the case", _shadow_trap
-    RESERVED_FLAG = "bit 5 of EFLAGS is always 0; QEMU's CMPXCHG8B leaves it set", _reserved_flag
+    CMPXCHG8B = "CMPXCHG8B changes ZF alone (2A); QEMU's changes any flags", _lost_flags
     REAL_STACK = "an exception in real mode pushes as SS's B flag says; QEMU: by SP", _real_stack
     # Unicorn 2.1.4 departs from the manual, and QEMU does not.
     RF_KEPT = "RF outlives a jump", _rf_kept

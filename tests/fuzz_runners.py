@@ -74,7 +74,7 @@ QEMU_OPTIONS += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
 EXIT_0 = 0 << 1 | 1
 HANG_CPU_S = 0.4  # of a processor's time without a case done: as much as many cases take
 START_CPU_S = 10.0  # before the first
-HANG_S = 5.0  # of the host's time, where it does nothing at all
+HANG_S = 15.0  # of the host's time, where it does nothing at all
 LOOK_S = 0.1
 
 
