@@ -13,6 +13,7 @@ from collections.abc import Callable
 from fuzz_findings import FIELDS, Finding
 from fuzz_format import (
     ACCESSED,
+    CR0_EM,
     CR0_TS,
     GENERAL,
     MODE_REAL,
@@ -30,6 +31,7 @@ FRAME_MOST = 40  # an exception's, and what the harness puts below it
 RAM_END, ROM_START = 16 << 20, 0xFFFF_0000
 VIDEO, VIDEO_END = 0xA_0000, 0xC_0000
 EFLAGS_OF = 1 << 11
+RESERVED_FLAGS = 0xFFC0_8028
 LOCK, ENTER, CMPXCHG8B = 0xF0, 0xC8, b"\x0f\xc7"
 # Both of them, with other prefixes in between, before a string instruction.
 _PREFIX = rb"[\x26\x2e\x36\x3e\x64-\x67\xf0\xf2\xf3]*"
@@ -125,6 +127,8 @@ def _emms(finding: Finding) -> Explained:
     prefixed = bool(set(found.prefixes) & MANDATORY_PREFIXES)
     if found.opcode == 0x0F77 and ours.vector in (UD, DF) and prefixed:
         return EVERYTHING
+    if found.opcode == 0x0F77 and ours.vector in (UD, DF) and ours.cr0 & CR0_EM:
+        return EVERYTHING
     unasked = (
         found.opcode in (0x0F77, 0x0F2A, 0x0F2C, 0x0F2D)
         and ours.vector in (NM, DF)
@@ -183,6 +187,22 @@ def _enter(finding: Finding) -> Explained:
     entered = upper or ENTER in finding.case.code
     if entered and (theirs.ebp ^ ours.ebp) & 0xFFFF == 0:
         return {"ebp": 0xFFFF_0000, "path": ALL if finding.case.steps else 0}
+    return {}
+
+
+def _rotate(finding: Finding) -> Explained:
+    """They are lost in QEMU; and where VM is among them, the harness takes the frame for another."""
+    theirs, ours = finding.theirs.record, finding.ours.record
+    found = finding.instruction(finding.ours)
+    if theirs.eflags & RESERVED_FLAGS:
+        return dict.fromkeys(("eflags", "ds", "es", "fs", "gs"), ALL)
+    rotates = found.opcode in (0xC0, 0xC1, *range(0xD0, 0xD4)) and found.reg < 4
+    if (
+        rotates
+        and (theirs.vector, theirs.eip) == (ours.vector, ours.eip)
+        and ours.vector in (PF, DF)
+    ):
+        return dict.fromkeys(("eflags", "ds", "es", "fs", "gs"), ALL)
     return {}
 
 
@@ -253,7 +273,8 @@ def _hole_16(finding: Finding) -> Explained:
     """The same in real mode, where a frame does not have the upper half of EIP."""
     theirs, ours = finding.theirs.record, finding.ours.record
     wide_jump = finding.case.mode & MODE_REAL and 0x66 in finding.case.code
-    return EVERYTHING if wide_jump and ours.vector == UD != theirs.vector else {}
+    elsewhere = (theirs.vector, theirs.eip) != (ours.vector, ours.eip)
+    return EVERYTHING if wide_jump and ours.vector == UD and elsewhere else {}
 
 
 def _video(finding: Finding) -> Explained:
@@ -281,12 +302,16 @@ class Cause(enum.Enum):
     LOCK = "LOCK is #UD but with some that change memory (2A); QEMU ignores it", _lock
     LTR_NULL = "LTR of a null selector is #GP(0); QEMU takes it", _ltr_null
     EMMS = (
-        "EMMS and SSE conversions to and from MMX and integers are #NM with CR0.TS, EMMS with prefixes #UD; not so in QEMU",
+        "EMMS and SSE conversions to and from MMX and integers are #NM with CR0.TS, EMMS with prefixes or CR0.EM #UD; not so in QEMU",
         _emms,
     )
     STEPS = "LSS and STI do not hold off single step (6.8.3); QEMU does", _shadow
     SHADOW = "the same, where the flag was set by the case", _shadow_trap
     CMPXCHG8B = "CMPXCHG8B changes ZF alone (2A); QEMU's changes any flags", _lost_flags
+    ROTATE = (
+        "a fault at or behind a rotate finds the flags; QEMU has others, reserved ones among them",
+        _rotate,
+    )
     REAL_STACK = "an exception in real mode pushes as SS's B flag says; QEMU: by SP", _real_stack
     # Unicorn 2.1.4 departs from the manual, and QEMU does not.
     RF_KEPT = "RF outlives a jump", _rf_kept
