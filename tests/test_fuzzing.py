@@ -1,6 +1,6 @@
 """Random code from random states ends on our engines as it does on QEMU, or it is known why not.
 
-`fuzzing.py` is the command for more of it.  The cases are drawn by lot, the same each time: one that
+`fuzz_qemu.py` is the command for more of it.  The cases are drawn by lot, the same each time: one that
 fails here fails again.
 """
 
@@ -14,8 +14,8 @@ import pytest
 from fuzz_cases import Generator
 from fuzz_causes import Cause, causes
 from fuzz_findings import FIELDS, Finding
+from fuzz_qemu import Tally, fuzz
 from fuzz_runners import Ours, Qemu, Ran, qemu_problem, run_cases
-from fuzzing import Tally, fuzz
 from rig import needs_native
 
 from emu import attrs

@@ -1,6 +1,6 @@
 ; fuzz.rom: runs pieces of code from given states, and notes what became of each.
 ;
-; The ROM takes the place of a BIOS.  Whoever runs it (tests/fuzzing.py) hands in a batch of cases as
+; The ROM takes the place of a BIOS.  Whoever runs it (tests/fuzz_qemu.py) hands in a batch of cases as
 ; the fw_cfg file opt/emu/guest and reads the records from memory when the ROM has ended by the
 ; debug exit (port F4h).  A case is a state and some code; it runs until its first exception, or in
 ; single steps.  Two machines whose records are the same are the same processor, as far as the

@@ -1,7 +1,7 @@
 """Random code from random states, on QEMU and on our engines: the same registers, memory, faults.
 
-python tests/fuzzing.py --cases 100000 --seed 1                   figures, and every difference
-python tests/fuzzing.py --cases 100000 --seed 1 --case 4711       one case of it, in full
+python tests/fuzz_qemu.py --cases 100000 --seed 1                   figures, and every difference
+python tests/fuzz_qemu.py --cases 100000 --seed 1 --case 4711       one case of it, in full
 """
 
 from __future__ import annotations
