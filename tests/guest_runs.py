@@ -27,6 +27,7 @@ class Script:
     typed: tuple[tuple[int, bytes], ...] = ()
     struck: tuple[tuple[int, str], ...] = ()  # on the keyboard
     memory: str = "1M"
+    stops: int = 100  # at how many moments the checkpoint tests look at it
 
     def start(self, engine: str) -> Running:
         """Switch a machine on with the guest in it and the typing still to come."""
@@ -124,4 +125,9 @@ ECHO = Script(
     ),
 )
 KEYS = Script("keys", 400_000_000, struck=((8_000_000, "Hello, World!\n"), (60_000_000, "more\n")))
-SCRIPTS = (HELLO, TICKS, ECHO, PRIMES)
+# The chapters on protected mode, at fewer moments each: the processor's states are what they add.
+PAGING = Script("paging", 97_000_000, stops=30)
+NUMBERS = Script("numbers", 41_000_000, stops=30)
+RING3 = Script("ring3", 39_000_000, stops=30)
+TASKS = Script("tasks", 103_000_000, stops=30)
+SCRIPTS = (HELLO, TICKS, ECHO, PRIMES, PAGING, NUMBERS, RING3, TASKS)

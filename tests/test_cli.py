@@ -66,6 +66,11 @@ class TestHowARunEnds:
         """It is done: all its output is there, the status is 0, and nothing else is said."""
         assert command("run", "hello") == Outcome(0, "", [], golden("hello"))
 
+    @pytest.mark.parametrize("name", ["paging", "numbers", "ring3", "tasks", "primes"])
+    def test_the_guest_ends_it(self, command: Command, name: str) -> None:
+        """Those that come along and end by the debug exit, with 0, say what they say on QEMU."""
+        assert command("run", name, "-m", "1M", "--for", "2s") == Outcome(1, "", [], golden(name))
+
     def test_until_is_met(self, command: Command) -> None:
         """Status 0, at that very character."""
         ended = command("run", "hello", "--until", "serial:middle", "--for", "1s")

@@ -14,8 +14,6 @@ from guest_runs import SCRIPTS, Script, Trail, walk
 
 from emu.cpu import native
 
-MOMENTS = 100
-
 needs_native = pytest.mark.skipif(
     native.UNAVAILABLE is not None, reason=f"no native engine: {native.UNAVAILABLE}"
 )
@@ -28,7 +26,7 @@ engines = pytest.mark.parametrize("engine", ENGINES)
 @scripts
 @engines
 def test_two_generations_of_restores_are_invisible(script: Script, engine: str) -> None:
-    moments = script.moments(MOMENTS, seed=1)
+    moments = script.moments(script.stops, seed=1)
     straight, saves = walk(script, moments, engine)
 
     restored: list[Trail] = []
@@ -65,7 +63,7 @@ def test_stops_change_nothing(script: Script, engine: str) -> None:
     whole.close()
 
     stopped = script.start(engine)
-    for moment in script.moments(MOMENTS, seed=3):
+    for moment in script.moments(script.stops, seed=3):
         stopped.run_to(moment)
     found = stopped.run_to(script.length_ns)
     stopped.close()
@@ -77,7 +75,7 @@ def test_stops_change_nothing(script: Script, engine: str) -> None:
 @scripts
 def test_both_engines_are_one_machine(script: Script) -> None:
     """The same output, digest and clock at every moment; the saves are the same bytes."""
-    moments = script.moments(MOMENTS, seed=4)
+    moments = script.moments(script.stops, seed=4)
     native_trails, native_saves = walk(script, moments, "native")
     reference_trails, reference_saves = walk(script, moments, "reference")
 
@@ -88,7 +86,7 @@ def test_both_engines_are_one_machine(script: Script) -> None:
 @needs_native
 @scripts
 def test_a_save_of_one_engine_goes_on_with_the_other(script: Script) -> None:
-    moments = script.moments(MOMENTS, seed=5)
+    moments = script.moments(script.stops, seed=5)
     straight, saves = walk(script, moments, "native")
 
     for index, save in enumerate(saves[:-1]):
