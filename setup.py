@@ -25,6 +25,7 @@ setup(
             "emu.cpu._native",
             [
                 "emu/cpu/native.c",
+                "emu/cpu/interrupt_flag.c",
                 "emu/cpu/delivery.c",
                 "emu/cpu/shadows.c",
                 "emu/cpu/corrections.c",

@@ -290,6 +290,7 @@ static void hold_off_breaks(const struct emu_corrections_processor *p)
 
 void helper_iret_real_x86_64(void *env, int shift)
 {
+    emu_native_watch(env);
     const struct emu_corrections_processor *p = breaks(env, PLACE);
     if (LIKELY(!p)) {
         real.iret_real(env, shift);
@@ -301,6 +302,7 @@ void helper_iret_real_x86_64(void *env, int shift)
 
 void helper_iret_protected_x86_64(void *env, int shift, int next_eip)
 {
+    emu_native_watch(env);
     const struct emu_corrections_processor *p = breaks(env, PLACE);
     if (LIKELY(!p)) {
         real.iret_protected(env, shift, next_eip);

@@ -54,6 +54,7 @@ def _bind(library: ctypes.CDLL) -> str | None:
     binds = (
         library.emu_corrections_bind,
         library.emu_translating_bind,
+        library.emu_interrupt_flag_bind,
         library.emu_floating_bind,
     )
     for each in binds:

@@ -2,7 +2,7 @@
  *
  * Unicorn's wheel calls its own global functions through its procedure linkage table.  A shared
  * object that is loaded into the global scope before Unicorn can therefore stand in for them.
- * Nine are stood in for here.  They do their work for the engines that were registered with
+ * Ten are stood in for here.  They do their work for the engines that were registered with
  * `emu_native_register`, and forward for every other engine of the process as if we were not there.
  *
  *   1  tlb_set_page_with_attrs          a page with no translated code needs no call per store
@@ -16,12 +16,13 @@
  *   7  tcg_gen_code                     the call at each block's start becomes an addition
  *   8  tlb_flush_by_mmuidx              the TLB's size follows the guest's time, not the host's
  *   9  tlb_flush_page_by_mmuidx
+ *  10  helper_rdtsc                     the time stamp counter is virtual time
  *
  * What Python does per block in reference.py is `emu_native_block` here; the two must agree.
  * corrections.c stands in for more, where Unicorn's processor departs from the manual; delivery.c
  * delivers exceptions, shadows.c answers at ports.
  *
- * Every global name begins with emu_native_, but for the nine: a global of ours that also exists in
+ * Every global name begins with emu_native_, but for the ten: a global of ours that also exists in
  * another library would stand in for that as well.
  */
 
@@ -44,10 +45,13 @@
 #define ENV_REGS 0
 #define ENV_EFLAGS 136
 #define ENV_HFLAGS 176
+#define ENV_CR4 456
 #define ENV_CC_SRC 152
 #define ENV_CC_OP 168
 #define EFLAGS_IF (1u << 9)
+#define HFLAGS_CPL 3u
 #define HFLAGS_INHIBIT_IRQ (1u << 3)
+#define CR4_TSD (1u << 2)
 #define CC_OP_EFLAGS 1
 #define EAX 0
 #define EDX 2
@@ -61,17 +65,37 @@
 
 static struct emu_native_engine *engines;
 
-/* The deadline, the pin or the pace has changed, or time has passed: set the limit anew. */
+static inline bool if_is_set(const struct emu_native_engine *e)
+{
+    return *(const uint32_t *)(e->env + ENV_EFLAGS) & EFLAGS_IF;
+}
+
+static inline void set_limit(struct emu_native_engine *e, int64_t limit)
+{
+    e->over_ns = now_ns(e) - limit - e->block_ns;
+    e->limit_ns = limit;
+}
+
+/* The deadline, the pin or the pace has changed, or time has passed: set the limit anew.  An interrupt
+ * that waits for IF is nothing to look at; interrupt_flag.c sees where that may be set. */
 static void rearm(struct emu_native_engine *e)
 {
-    int64_t now = now_ns(e);
-    int64_t limit = now + FAR_NS;
+    int64_t now = now_ns(e), limit = now + FAR_NS;
     if (e->deadline_ns < limit)
         limit = e->deadline_ns;
-    if ((e->interrupt || e->pace != BLOCKS) && now < limit)
+    if (((e->interrupt && if_is_set(e)) || e->pace != BLOCKS) && now < limit)
         limit = now;
-    e->limit_ns = limit;
-    e->over_ns = now - limit - e->block_ns;
+    set_limit(e, limit);
+}
+
+/* IF may be set in a moment: have the next block's start looked at. */
+void emu_native_watch(const void *env)
+{
+    struct emu_native_engine *e = engines;
+    if (UNLIKELY(!e || e->env != env))
+        e = emu_native_by_env(env);
+    if (UNLIKELY(e && e->interrupt && now_ns(e) < e->limit_ns))
+        set_limit(e, now_ns(e));
 }
 
 /* The engine whose run this thread is in, while its tcg is not yet known. */
@@ -87,6 +111,7 @@ static struct {
     void (*helper_check_exit_request)(void *, uint32_t);
     void (*cpu_loop_exit_noexc)(void *) __attribute__((noreturn));
     int (*tcg_gen_code)(void *, void *);
+    void (*rdtsc)(void *);
     const uint8_t *(*tcg_tb_lookup)(void *, uintptr_t);
     void (*tlb_set_dirty)(void *, uint64_t);
     void (*tlb_reset_dirty)(void *, uint64_t, uint64_t);
@@ -114,6 +139,7 @@ const char *emu_native_bind(void *library)
         {"helper_check_exit_request_x86_64", &real.helper_check_exit_request},
         {"cpu_loop_exit_noexc_x86_64", &real.cpu_loop_exit_noexc},
         {"tcg_gen_code_x86_64", &real.tcg_gen_code},
+        {"helper_rdtsc_x86_64", &real.rdtsc},
         {"tcg_tb_lookup_x86_64", &real.tcg_tb_lookup},
         {"tlb_set_dirty_x86_64", &real.tlb_set_dirty},
         {"tlb_reset_dirty_x86_64", &real.tlb_reset_dirty},
@@ -225,7 +251,7 @@ void emu_native_unregister(struct emu_native_engine *e)
     munmap(e, PAGE_SIZE);
 }
 
-/* ---- the nine ------------------------------------------------------------------------- */
+/* ---- the ten -------------------------------------------------------------------------- */
 
 /* 1.  Called when a page enters the TLB.  Unicorn leaves every writable page marked "not dirty",
  * which makes each store call out to look for translated code; where there is none in the
@@ -381,19 +407,13 @@ __asm__(".text\n"
         "    mov %rbp, %rdi\n"
         "    jmp emu_native_look\n");
 
-/* The call of 5 after all: the addition is taken back, as the look comes first.  Kernels run long with
- * IF clear and an interrupt pending: each block's start comes here then, and the limit moves along. */
+/* The call of 5 after all: the addition is taken back, as the look comes first. */
 LOCAL __attribute__((used)) void emu_native_look(const uint8_t *env)
 {
     struct emu_native_engine *e = engines;
     if (UNLIKELY(e->env != env))
         e = by_env(env);
     e->over_ns -= e->block_ns;
-    if (e->pace == BLOCKS && !(*(const uint32_t *)(env + ENV_EFLAGS) & EFLAGS_IF) &&
-        now_ns(e) < e->deadline_ns) {
-        e->limit_ns += e->block_ns;
-        return;
-    }
     helper_check_exit_request_x86_64(e->uc, 0);
 }
 
@@ -495,6 +515,24 @@ static void empty_tlb(struct emu_native_engine *e)
     real.tlb_flush_by_mmuidx(e->cpu, ALL_MODES);
     set_windows(e, NEVER_OVER);
     e->window_ns = NO_WINDOW;
+}
+
+/* 10.  RDTSC.  The counter is the clock, and reading it takes a while.  A hook would do, but finds
+ * the guest's EIP first, which takes longer than all the rest. */
+void helper_rdtsc_x86_64(void *env)
+{
+    struct emu_native_engine *e = emu_native_by_env(env);
+    const uint8_t *state = env;
+    if (!e || ((*(const uint32_t *)(state + ENV_CR4) & CR4_TSD) &&
+               (*(const uint32_t *)(state + ENV_HFLAGS) & HFLAGS_CPL))) {
+        real.rdtsc(env);
+        return;
+    }
+    uint64_t *regs = (uint64_t *)(e->env + ENV_REGS);
+    e->over_ns += e->rdtsc_ns;
+    uint64_t now = (uint64_t)now_ns(e);
+    regs[EAX] = (uint32_t)now;
+    regs[EDX] = (uint32_t)(now >> 32);
 }
 
 /* ---- what native.py calls --------------------------------------------------------------- */
@@ -602,17 +640,4 @@ void emu_native_invalidate(struct emu_native_engine *e, uint64_t address, uint64
             return;
         }
     }
-}
-
-/* The hook of RDTSC: the counter is the clock, and reading it takes a while. */
-int emu_native_rdtsc(void *uc, void *engine)
-{
-    (void)uc;
-    struct emu_native_engine *e = engine;
-    uint64_t *regs = (uint64_t *)(e->env + ENV_REGS);
-    e->over_ns += e->rdtsc_ns;
-    uint64_t now = (uint64_t)now_ns(e);
-    regs[EAX] = (uint32_t)now;
-    regs[EDX] = (uint32_t)(now >> 32);
-    return 1;
 }

@@ -70,6 +70,9 @@ static inline int64_t now_ns(const struct emu_native_engine *e)
 /* The engine with that CPUX86State; NULL where it is none that was registered. */
 LOCAL struct emu_native_engine *emu_native_by_env(const void *env);
 
+/* Whatever may set IF is about to happen. */
+LOCAL void emu_native_watch(const void *env);
+
 /* IN and OUT of `size` bytes; false where the processor is none of ours. */
 LOCAL bool emu_native_in(const void *env, uint32_t port, uint32_t size, uint64_t *value);
 LOCAL bool emu_native_out(const void *env, uint32_t port, uint32_t size, uint32_t value);

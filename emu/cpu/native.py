@@ -146,8 +146,6 @@ class NativeEngine(SteppingEngine):
         self._unregister = weakref.finalize(self, library.emu_native_unregister, self._pointer)
         self._msrs = binding.Msrs(self._uc)
         self._wiring = Wiring(self._uc, memory, model, calls, self)
-        hooks, engine = self._wiring.hooks, ctypes.addressof(shared)
-        hooks.add_instruction(unicorn_h.UC_X86_INS_RDTSC, library.emu_native_rdtsc, engine)
         errand.run(self, memory, _LEARN, State())
 
     def close(self) -> None:

@@ -131,10 +131,22 @@ CURES = {
         "test_exceptions.py::TestSYSENTER::test_there",
     ),
     "RDTSC, which is the host's": Cure(
-        "native.py",
-        "        hooks.add_instruction(unicorn_h.UC_X86_INS_RDTSC, library.emu_native_rdtsc, engine)\n",
-        "",
+        "native.c",
+        "    if (!e || ((*(const uint32_t *)(state + ENV_CR4) & CR4_TSD) &&",
+        "    if (!e || (1 ||",
         "test_engines.py::TestTime::test_RDTSC",
+    ),
+    "RDTSC, where CR4.TSD forbids it": Cure(
+        "native.c",
+        "    if (!e || ((*(const uint32_t *)(state + ENV_CR4) & CR4_TSD) &&",
+        "    if (!e || (0 &&",
+        "test_engines.py::TestTime::test_not_at_level_3_where_CR4_TSD_forbids_it",
+    ),
+    "an interrupt that waits for IF": Cure(
+        "interrupt_flag.c",
+        "    emu_native_watch(env);\n    real.sti(env);\n",
+        "    real.sti(env);\n",
+        "test_interrupt_flag.py::test_it_is_delivered_at_once[STI-native]",
     ),
     "a frame pushed over code": Cure(
         "delivery.c",
