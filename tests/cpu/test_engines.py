@@ -635,7 +635,7 @@ class TestTime:
         rig.load(
             bytes.fromhex(
                 "0f 31"  # rdtsc
-                "f4"  # hlt
+                "cd 30"  # int 30h: not reached
             ),
             protected_mode(level=3, cr4=1 << 2),
         )
