@@ -578,7 +578,7 @@ class TestInfo:
         names = [line.split()[0] for line in ended.shown.splitlines()]
 
         assert names == ["emu", "engine", "native", "reference", "unicorn", "firmware", "guests"]
-        assert ended.shown.endswith("echo, hello, kbc, keys, primes, services, ticks\n")
+        assert ended.shown.endswith("primes, ring3, services, tasks, ticks\n")
 
 
 class TestPipes:

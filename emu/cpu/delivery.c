@@ -97,6 +97,7 @@ enum { ESP = 4 };
 #define DR7_ENABLED 0xFFu
 
 #define EFLAGS_ALWAYS_1 BIT(1)
+#define EFLAGS_ALWAYS_0 (BIT(3) | BIT(5) | BIT(15))
 #define EFLAGS_TF BIT(8)
 #define EFLAGS_IF BIT(9)
 #define EFLAGS_DF BIT(10)
@@ -150,7 +151,7 @@ static struct processor *processor_of(const struct emu_native_engine *e)
 
 static uint64_t read_eflags(const struct processor *p)
 {
-    return (p->other_flags & ~(uint64_t)(EFLAGS_ARITHMETIC | EFLAGS_DF)) |
+    return (p->other_flags & ~(uint64_t)(EFLAGS_ARITHMETIC | EFLAGS_DF | EFLAGS_ALWAYS_0)) |
            (p->cc_src & EFLAGS_ARITHMETIC) | (p->df < 0 ? EFLAGS_DF : 0);
 }
 

@@ -1152,12 +1152,18 @@ class TestINT6:
         assert rig.stack(3) == [CODE + 4, CODE_3 | 3, 0x2]
 
 
+@pytest.mark.parametrize("interrupt", ["cc", "cd 40", "9c 9c 9c cc"])  # INT3, INT 40h, PUSHF
 @pytest.mark.parametrize("equal", [True, False])
-def test_CMPXCHG8B_leaves_reserved_flags_clear(rig: Rig, equal: bool) -> None:  # noqa: FBT001
+def test_CMPXCHG8B_leaves_reserved_flags_clear(
+    rig: Rig,
+    equal: bool,  # noqa: FBT001
+    interrupt: str,
+) -> None:
     rig.memory.write(DATA, b"\x03")
-    code = bytes.fromhex("84 c0 0f c7 0f cc")  # test al, al; cmpxchg8b [bx]; int3
+    code = bytes.fromhex(f"84 c0 0f c7 0f {interrupt}")  # test al, al; cmpxchg8b [bx]
     rig.load(code, real_mode(CODE, eax=3 if equal else 0, ebx=DATA))
 
     rig.run()
 
-    assert rig.stack(3, 2)[2] & 0x8028 == 0
+    flags = rig.stack(6, 2)[2:] if interrupt.startswith("9c") else rig.stack(3, 2)[2:]
+    assert all(each & 0x8028 == 0 for each in flags)

@@ -32,7 +32,7 @@ from emu.savevm.stream import from_bytes, to_bytes
 from emu.savevm.vmstate import Section, Values
 
 FIXED = {  # the engine, or hardware, has these bits so whatever is loaded
-    "eflags": (0x2, 0),
+    "eflags": (0x2, 0x8028),
     "dr7": (0x400, 0),
     "fpu_status": (0, 0),
     "efer": (0, 0xFFFF_F7FE),  # SCE and NXE are all there is

@@ -43,7 +43,9 @@ class Bench:
             self.slot,
             self.placement,
             write=lambda address, data: self.seen.append(("memory", address, data)),
-            start=lambda state: self.seen.append(("start", attrs.astuple(state)[1:])),
+            start=lambda state: self.seen.append(
+                ("start", tuple(attrs.asdict(state).values())[1:])
+            ),
         )
 
     def of(self, kind: str) -> list[Happened]:
