@@ -15,10 +15,15 @@ from fuzz_format import (
     ACCESSED,
     CR0_EM,
     CR0_TS,
+    EVENT,
     GENERAL,
+    LEFT,
+    LOST,
     MODE_REAL,
     MODE_UNREAL,
     RF,
+    SANDBOX,
+    SANDBOX_BYTES,
     VM,
     WATCHDOG_VECTOR,
 )
@@ -28,6 +33,7 @@ ALL = 0xFFFF_FFFF
 EVERYTHING = dict.fromkeys(FIELDS, ALL)
 DB, BP, OF, UD, NM, DF, GP, PF = 1, 3, 4, 6, 7, 8, 13, 14
 FRAME_MOST = 40  # an exception's, and what the harness puts below it
+PAGE, SEGMENT_BYTES, SHORT_REACH = 0x1000, 0x1_0000, 0x80
 RAM_END, ROM_START = 16 << 20, 0xFFFF_0000
 VIDEO, VIDEO_END = 0xA_0000, 0xC_0000
 EFLAGS_OF = 1 << 11
@@ -256,6 +262,30 @@ def _beyond(finding: Finding) -> Explained:
     return EVERYTHING if ours.eflags & VM and ours.eip > 0xFFFF else {}
 
 
+def _beyond_real(finding: Finding) -> Explained:
+    """One came to the harness's own code.
+
+    A frame of real mode lacks the upper half of EIP; but the segment is seen to be elsewhere.
+    """
+    theirs, ours = finding.theirs.record, finding.ours.record
+    pairs = ((theirs, ours), (ours, theirs))
+    ends = [ended for gone, ended in pairs if gone.status in (LOST, LEFT)]
+    if not finding.case.mode & MODE_REAL or len(ends) != 1 or not ends[0].status & EVENT:
+        return {}
+    outside = not SANDBOX - PAGE <= ends[0].cs << 4 < SANDBOX + SANDBOX_BYTES
+    return {"status": ALL} if outside else {}
+
+
+def _jump_below(finding: Finding) -> Explained:
+    """QEMU has come to the same offset, 64 KiB below: in the sandbox."""
+    theirs, ours = finding.theirs.record, finding.ours.record
+    below = finding.linear(theirs) - SEGMENT_BYTES
+    far = theirs.eip >= SEGMENT_BYTES - SHORT_REACH and theirs.cs == ours.cs
+    if finding.case.mode & MODE_REAL and far and SANDBOX <= below < SANDBOX + SANDBOX_BYTES:
+        return EVERYTHING if (theirs.vector, theirs.eip) != (ours.vector, ours.eip) else {}
+    return {}
+
+
 def _time(finding: Finding) -> Explained:
     """One has come to an end, and the other would have."""
     vectors = finding.theirs.record.vector, finding.ours.record.vector
@@ -313,6 +343,10 @@ class Cause(enum.Enum):
         _rotate,
     )
     REAL_STACK = "an exception in real mode pushes as SS's B flag says; QEMU: by SP", _real_stack
+    JUMP_BELOW = (
+        "a near jump of 16 bits from near 0 goes to the segment's end (2A, Jcc); QEMU: below the segment",
+        _jump_below,
+    )
     # Unicorn 2.1.4 departs from the manual, and QEMU does not.
     RF_KEPT = "RF outlives a jump", _rf_kept
     VEX = "C4h and C5h with a register are VEX prefixes, whatever the model", _vex
@@ -327,6 +361,7 @@ class Cause(enum.Enum):
     DENIED = "INS and OUTS access memory before they look whether they may access the port", _denied
     SYSRET = "SYSRET is known, and #GP; a Pentium III does not know it", _sysret
     BEYOND = "virtual-8086 mode goes on beyond 64 KiB; QEMU begins anew (both: no #GP)", _beyond
+    BEYOND_REAL = "the same in real mode, and at its end the harness's code or data", _beyond_real
     # The manual leaves it open.
     NM_FIRST = "where both are due #NM comes before #UD", _nm_first
     DOUBLE_SHIFT = "OF after a SHLD or SHRD by more than 1", _double_shift

@@ -1,7 +1,7 @@
 """Random code from random states, on QEMU and on our engines: the same registers, memory, faults.
 
 python tests/fuzz_qemu.py --cases 100000 --seed 1                   figures, and every difference
-python tests/fuzz_qemu.py --cases 100000 --seed 1 --case 4711       one case of it, in full
+python tests/fuzz_qemu.py --first 4711 --cases 1 --seed 1           one case of it, in full
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def fuzz(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Random code on QEMU and on our engines.")
+    parser = argparse.ArgumentParser(
+        description="Random code on QEMU and on our engines.", allow_abbrev=False
+    )
     parser.add_argument("--cases", type=int, default=10_000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first one's number")
     parser.add_argument("--seed", type=int, default=1)

@@ -159,7 +159,7 @@ RECORD_PATH     equ     84              ; a sum over the states at all of them
 RECORD_MEMORY   equ     88              ; sums: the sandbox,
 RECORD_TABLES   equ     92              ; GDT to IDT,
 RECORD_PAGING   equ     96              ; page tables,
-RECORD_FLOATING equ     100             ; FXSAVE's image
+RECORD_FLOATING equ     100             ; FXSAVE's image, less FX_OPCODE and the pointers behind it
 RECORD_TR       equ     104             ; 16 bits
 RECORD_LDTR     equ     106
 RECORD_IMAGE    equ     108             ; its image's number, from 1 on
@@ -183,6 +183,7 @@ IMAGE_BYTES     equ     6000h
 IMAGES_MOST     equ     (HARNESS - IMAGES) / IMAGE_BYTES
 
 FX_TAGS         equ     4               ; in FXSAVE's image (SDM 1, table 10-2); 0 is FCW
+FX_OPCODE       equ     6               ; then the instruction's pointer and its operand's
 FX_MXCSR        equ     24
 FX_REGISTERS    equ     32              ; x87's, then XMM's
 
@@ -1029,6 +1030,13 @@ make_record:
         test    byte [ebp + CASE_FLAGS], FLAG_FLOATING
         jz      .floating
         fxsave  [floating]
+        xor     eax, eax                ; not every machine notes which instruction was the last
+        mov     [floating + FX_OPCODE], ax
+%assign at FX_OPCODE + 2
+%rep (FX_MXCSR - FX_OPCODE - 2) / 4
+        mov     [floating + at], eax
+%assign at at + 4
+%endrep
 .floating:
         mov     eax, [current]
         call    record_of
