@@ -487,7 +487,7 @@ class NS16550A:
             self.clock.advance_to(self.state.tsr_done_ns)
         self.state.transmitter += bytes([character])
         self.state.thre_pending = False
-        self.settle()  # INTR goes low before THR is empty again: an edge; §3.0, tHR and tSI
+        self._drive_interrupt()  # low before THR is empty again: an edge; §3.0, tHR and tSI
         self._load_tsr()
 
     def _load_tsr(self) -> None:
@@ -568,8 +568,7 @@ class NS16550A:
         outputs = 0 if state.mcr & MCR_LOOP else state.mcr  # loopback holds the pins inactive
         self.dtr.drive(high=bool(outputs & MCR_DTR))
         self.rts.drive(high=bool(outputs & MCR_RTS))
-        pending = state.interrupt() is not Interrupt.NONE
-        self.interrupt.drive(high=pending and bool(outputs & MCR_OUT2))
+        self._drive_interrupt()
         if state.line_errors:
             self.lsr_shadow.hide()  # reading it clears them
         else:
@@ -577,6 +576,12 @@ class NS16550A:
         self.scr_shadow.show_stored(state.scr)
         has_room = len(state.receiver) < state.capacity()
         self.room.drive(high=has_room and not state.mcr & MCR_LOOP)
+
+    def _drive_interrupt(self) -> None:
+        """INTR, through the buffer that OUT2 enables; loopback holds OUT2 inactive."""
+        state = self.state
+        is_let_through = bool(state.mcr & MCR_OUT2) and not state.mcr & MCR_LOOP
+        self.interrupt.drive(high=is_let_through and state.interrupt() is not Interrupt.NONE)
 
 
 # ==== in a stream =========================================================================
