@@ -13,6 +13,7 @@ from collections.abc import Callable
 from fuzz_findings import FIELDS, Finding
 from fuzz_format import (
     ACCESSED,
+    CODE_32,
     CR0_EM,
     CR0_TS,
     EVENT,
@@ -31,7 +32,7 @@ from fuzz_format import (
 Explained = dict[str, int]  # of the fields, the bits that may differ
 ALL = 0xFFFF_FFFF
 EVERYTHING = dict.fromkeys(FIELDS, ALL)
-DB, BP, OF, UD, NM, DF, GP, PF = 1, 3, 4, 6, 7, 8, 13, 14
+DB, BP, OF, UD, NM, DF, GP, PF, MF, XM = 1, 3, 4, 6, 7, 8, 13, 14, 16, 19
 FRAME_MOST = 40  # an exception's, and what the harness puts below it
 PAGE, SEGMENT_BYTES, SHORT_REACH = 0x1000, 0x1_0000, 0x80
 RAM_END, ROM_START = 16 << 20, 0xFFFF_0000
@@ -63,6 +64,21 @@ FLOATING = (
     *range(0x0FC2, 0x0FC8),
     *range(0x0FD0, 0x1000),
 )
+# Of 16 bytes: where there is no prefix, MOVAPS, MOVNTPS, UNPCK, arithmetic, CMPPS, SHUFPS; those that
+# without 66h are MMX's.
+SSE_ARITHMETIC = frozenset((0x0F2A, *range(0x0F2C, 0x0F30), *range(0x0F51, 0x0F60), 0x0FC2))
+SSE_ALIGNED = frozenset((0x0F14, 0x0F15, 0x0F28, 0x0F29, 0x0F2B, 0x0F7C, 0x0F7D, 0x0FC2, 0x0FC6))
+SSE_ALIGNED |= {*range(0x0F51, 0x0F60)}
+MMX_OR_SSE = frozenset((*range(0x0F60, 0x0F80), *range(0x0FD0, 0x1000)))
+SSE = MMX_OR_SSE | SSE_ALIGNED | {*range(0x0F10, 0x0F18), *range(0x0F28, 0x0F30), 0x0F50, 0x0FAE}
+SSE |= {*range(0x0FC2, 0x0FC7)}
+LAST_COMPARISON, PSHUF, MEMORY_ALONE = 7, 0x0F70, (0x0F2B, 0x0FE7)  # the latter: MOVNTPS, MOVNTQ
+FCOMI, FCOMI_CLEARS = re.compile(rb"[\xdb\xdf][\xe8-\xf7]"), 1 << 11 | 1 << 7 | 1 << 4  # OF, SF, AF
+# FXSAVE's image (SDM 1, table 10-2), and what of its words may differ; C1 and B are in the upper byte.
+FX_CONTROL, FX_STATUS, FX_MXCSR, FX_REGISTERS, FX_XMM = 0, 2, 24, 32, 160
+FCW_RESERVED, X87_C1_HIGH, X87_B_HIGH = 0xE0C0, 1 << 1, 1 << 7
+X87_IE, X87_DE, X87_EXCEPTIONS, X87_SF, X87_ES = 1 << 0, 1 << 1, 0x3F, 1 << 6, 1 << 7
+INDEFINITE = bytes.fromhex("00 00 00 00 00 00 00 c0 ff ff")
 
 
 def _rf(finding: Finding) -> Explained:
@@ -262,6 +278,114 @@ def _beyond(finding: Finding) -> Explained:
     return EVERYTHING if ours.eflags & VM and ours.eip > 0xFFFF else {}
 
 
+def _not_aligned(finding: Finding) -> Explained:
+    """We go on, or find another fault of the same operand."""
+    theirs = finding.theirs.record
+    found = finding.instruction(finding.theirs)
+    wide = found.opcode in SSE_ALIGNED or (0x66 in found.prefixes and found.opcode in MMX_OR_SSE)
+    scalar = {0xF2, 0xF3} & set(found.prefixes) and found.opcode != PSHUF
+    wide = wide or found.opcode == PSHUF
+    fault = theirs.vector == DF or (theirs.vector == GP and not theirs.error)
+    return EVERYTHING if fault and wide and not scalar and not found.is_register else {}
+
+
+def _sse_undefined(finding: Finding) -> Explained:
+    """We go on: to anything.  Or have done a part of it before we find that it is undefined."""
+    theirs, found = finding.theirs.record, finding.instruction(finding.theirs)
+    if theirs.vector not in (UD, DF) or found.opcode not in SSE:
+        return {}
+    same = (theirs.vector, theirs.eip) == (finding.ours.record.vector, finding.ours.record.eip)
+    return {"paging": ALL, "floating": ALL} if same else EVERYTHING
+
+
+def _mmx_first(finding: Finding) -> Explained:
+    """TOP is 0 already."""
+    theirs, ours = finding.theirs.record, finding.ours.record
+    found = finding.instruction(finding.ours)
+    converts = found.opcode in (0x0F2A, 0x0F2C, 0x0F2D) and theirs.eip == ours.eip
+    return {"floating": ALL} if ours.vector in (GP, PF) and converts else {}
+
+
+def _comparison(finding: Finding) -> Explained:
+    """QEMU goes on: to anything."""
+    ours, found = finding.ours.record, finding.instruction(finding.ours)
+    if len(found.rest) < 2 or found.opcode != 0x0FC2:
+        return {}
+    reserved = not found.is_register or found.rest[1] > LAST_COMPARISON
+    return EVERYTHING if ours.vector in (UD, DF) and reserved else {}
+
+
+def _not_temporal(finding: Finding) -> Explained:
+    """QEMU goes on: to anything."""
+    found = finding.instruction(finding.ours)
+    register = found.opcode in MEMORY_ALONE and found.is_register
+    return EVERYTHING if finding.ours.record.vector in (UD, DF) and register else {}
+
+
+def _ldmxcsr(finding: Finding) -> Explained:
+    """QEMU goes on: to anything."""
+    ours, found = finding.ours.record, finding.instruction(finding.ours)
+    loads = found.opcode == 0x0FAE and found.reg in (1, 2) and not found.is_register
+    return EVERYTHING if ours.vector == GP and not ours.error and loads else {}
+
+
+def _fcomi(finding: Finding) -> Explained:
+    """QEMU leaves them as they were."""
+    if not FCOMI.search(finding.case.code) or finding.ours.record.eflags & FCOMI_CLEARS:
+        return {}
+    return {"eflags": FCOMI_CLEARS, "path": ALL if finding.case.steps else 0}
+
+
+def _unmasked(finding: Finding) -> Explained:
+    """It comes before the instruction's result, or before the next that waits; QEMU goes on."""
+    ours, found = finding.ours.record, finding.instruction(finding.ours)
+    image = finding.ours.part("floating")
+    if not image:
+        return {}
+    if ours.vector == MF and image[FX_STATUS] & X87_ES:
+        return EVERYTHING
+    mxcsr = image[FX_MXCSR] | image[FX_MXCSR + 1] << 8
+    sse = ours.vector in (UD, DF, XM) and found.opcode in SSE_ARITHMETIC
+    return EVERYTHING if sse and mxcsr & ~(mxcsr >> 7) & X87_EXCEPTIONS else {}
+
+
+def _numbers(finding: Finding) -> Explained:
+    """Every byte of FXSAVE's image that differs is one of these."""
+    theirs, ours = (ran.part("floating") for ran in (finding.theirs, finding.ours))
+    changed = {at: theirs[at] ^ ours[at] for at in theirs.keys() & ours.keys()}
+    changed = {at: bits for at, bits in changed.items() if bits}
+    if not changed:
+        return {}
+    flags = ours[FX_STATUS]
+    may = {FX_CONTROL: FCW_RESERVED & 0xFF, FX_CONTROL + 1: FCW_RESERVED >> 8}
+    may[FX_STATUS + 1] = X87_C1_HIGH
+    may[FX_STATUS] = flags & X87_DE
+    may[FX_MXCSR] = ours[FX_MXCSR] & ~theirs[FX_MXCSR] & X87_DE
+    if flags & X87_SF:
+        may[FX_STATUS] |= X87_EXCEPTIONS | X87_SF  # nothing was computed
+        for at in range(FX_REGISTERS, FX_XMM, 16):
+            if bytes(ours[at + i] for i in range(10)) == INDEFINITE:
+                may |= dict.fromkeys(range(at, at + 10), 0xFF)
+    control = ours[FX_CONTROL]
+    if control & X87_EXCEPTIONS == X87_EXCEPTIONS:  # FSTENV and FSAVE leave them so
+        may[FX_CONTROL] |= X87_EXCEPTIONS
+    if flags & X87_ES and not theirs[FX_STATUS] & X87_ES:
+        return {"floating": ALL}  # it was held back
+    if bool(flags & X87_ES) == bool(flags & ~control & X87_EXCEPTIONS):  # as it is to be
+        may[FX_STATUS] |= X87_ES
+        may[FX_STATUS + 1] |= X87_B_HIGH
+    explained = all(bits & ~may.get(at, 0) == 0 for at, bits in changed.items())
+    return {"floating": ALL} if explained else {}
+
+
+def _frame_on_code(finding: Finding) -> Explained:
+    """Two pages of the window are the same, or the stack has come so far down."""
+    theirs = finding.theirs.record
+    code, stack = finding.physical(finding.linear(theirs)), finding.physical(theirs.esp)
+    flat = finding.case.selectors[0] == CODE_32 and min(code, stack) >= 0
+    return EVERYTHING if flat and 0 <= stack - code < FRAME_MOST + 15 else {}
+
+
 def _beyond_real(finding: Finding) -> Explained:
     """One came to the harness's own code.
 
@@ -343,11 +467,29 @@ class Cause(enum.Enum):
         _rotate,
     )
     REAL_STACK = "an exception in real mode pushes as SS's B flag says; QEMU: by SP", _real_stack
+    FCOMI = "FCOMI and the like clear OF, SF and AF (2A); QEMU leaves them", _fcomi
+    UNMASKED = (
+        "#MF and #XM, or #UD for the latter (1 8.6, 11.5.3); QEMU has none for most",
+        _unmasked,
+    )
+    NOT_TEMPORAL = "MOVNTPS and MOVNTQ to a register are #UD (2B); QEMU takes them", _not_temporal
+    LDMXCSR = "a reserved bit of MXCSR is #GP (2A, LDMXCSR and FXRSTOR); QEMU takes it", _ldmxcsr
+    NUMBERS = (
+        "C1, denormal operands, stack faults, ES after a load, FCW's reserved bits (1 8.1, 8.5); QEMU has others",
+        _numbers,
+    )
     JUMP_BELOW = (
         "a near jump of 16 bits from near 0 goes to the segment's end (2A, Jcc); QEMU: below the segment",
         _jump_below,
     )
     # Unicorn 2.1.4 departs from the manual, and QEMU does not.
+    NOT_ALIGNED = "no #GP for an SSE operand that is not aligned", _not_aligned
+    SSE_UNDEFINED = (
+        "no #UD for SSE's undefined operands and prefixes, and for some of SSE3",
+        _sse_undefined,
+    )
+    COMPARISON = "CMPPS and the like are #UD with a reserved predicate (2A)", _comparison
+    MMX_FIRST = "CVTPS2PI and the like enter MMX before their operand faults", _mmx_first
     RF_KEPT = "RF outlives a jump", _rf_kept
     VEX = "C4h and C5h with a register are VEX prefixes, whatever the model", _vex
     ENTER = (
@@ -375,6 +517,7 @@ class Cause(enum.Enum):
         _video,
     )  # The harness is at an end of its means.
     RF_FRAME = "the same, left in memory", _rf_frame
+    FRAME_ON_CODE = "the frame lies where the instruction was", _frame_on_code
     TIME = "one has had its time, and the other has done with less", _time
 
     def __init__(self, why: str, explains: Callable[[Finding], Explained]) -> None:

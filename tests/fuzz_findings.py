@@ -90,20 +90,23 @@ class Finding:
         """The instruction that *ran* ended with, as its memory is in the end; empty where not known."""
         return Instruction.parse(self.memory(ran, self.linear(ran.record), 15))
 
+    def physical(self, linear: int) -> int:
+        """Where in memory that linear address is, in the sandbox; -1: it is not there."""
+        page = (linear - SANDBOX) >> 12
+        if not 0 <= page < len(self.case.window):
+            return -1
+        if self.case.mode & MODE_PAGING:
+            linear = SANDBOX + ((self.case.window[page] >> 6) << 12 | linear & 0xFFF)
+        return linear if linear - SANDBOX < SANDBOX_BYTES else -1
+
     def memory(self, ran: Ran, linear: int, length: int) -> bytes:
         """What *ran*'s sandbox has at that linear address."""
         out = b""
         for address in range(linear, linear + length):
-            page = (address - SANDBOX) >> 12
-            if not 0 <= page < len(self.case.window):
+            physical = self.physical(address)
+            if physical < 0:
                 break
-            physical = address
-            if self.case.mode & MODE_PAGING:
-                physical = SANDBOX + ((self.case.window[page] >> 6) << 12 | address & 0xFFF)
-            at = physical - SANDBOX
-            if at >= SANDBOX_BYTES:
-                break
-            out += ran.image[at : at + 1]
+            out += ran.image[physical - SANDBOX : physical - SANDBOX + 1]
         return out
 
     @property
