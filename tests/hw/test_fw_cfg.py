@@ -277,6 +277,14 @@ class TestDMA:
         entry = len(after).to_bytes(4, "big") + bytes([0, DRIVE, 0, 0]) + b"opt/drive"
         assert entry in firmware.item(Item.FILE_DIR, 4 + 4 * 64)
 
+    def test_written_again_where_it_was_written(self, firmware: Firmware) -> None:
+        """The second goes on from the first."""
+        firmware.ram[BUFFER : BUFFER + 4] = b"SECT"
+        firmware.dma(select(DRIVE) | CONTROL_WRITE, 4)
+        firmware.dma(CONTROL_WRITE, 2)
+
+        assert firmware.item(DRIVE, 7) == b"SECTSEs"
+
     def test_to_as_much_as_an_item_may_have(self, firmware: Firmware) -> None:
         """And no further, wherever the guest skips to."""
         firmware.dma(select(DRIVE) | CONTROL_SKIP, DATA_BYTES_MOST - 4)
