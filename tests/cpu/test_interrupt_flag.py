@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 
-import attrs
 import pytest
 from rig import (
     CODE,
@@ -28,6 +27,7 @@ from rig import (
     real_mode,
 )
 
+from emu import attrs
 from emu.cpu.state import State
 
 VECTOR = 0x21
