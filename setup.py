@@ -7,9 +7,14 @@ The images of `firmware/`, built from sources that are no part of the package, a
 the data of `emu._firmware`; emu/images.py finds them there, or in the checkout.
 """
 
+import runpy
 import sys
+from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
+
+SOURCES = Path("emu", "cpu")
+checksum = runpy.run_path(str(SOURCES / "sources.py"))["checksum"]  # to import it needs Unicorn
 
 setup(
     packages=[*find_packages(include=["emu", "emu.*"]), "emu._firmware"],
@@ -23,16 +28,9 @@ setup(
     ext_modules=[
         Extension(
             "emu.cpu._native",
-            [
-                "emu/cpu/native.c",
-                "emu/cpu/interrupt_flag.c",
-                "emu/cpu/delivery.c",
-                "emu/cpu/shadows.c",
-                "emu/cpu/corrections.c",
-                "emu/cpu/translating.c",
-                "emu/cpu/floating.c",
-            ],
-            depends=["emu/cpu/corrections.h", "emu/cpu/native.h"],
+            sorted(map(str, SOURCES.glob("*.c"))),
+            depends=sorted(map(str, SOURCES.glob("*.h"))),
+            define_macros=[("EMU_NATIVE_SOURCES", f"0x{checksum():X}u")],
             extra_compile_args=["-O2", "-Wall"],
             libraries=["dl"],
             optional=True,

@@ -66,7 +66,8 @@ INSIDE = {
         {"emu.host.ends"},
     ],
     "emu.cpu": [
-        # what must be in the process before Unicorn
+        # what must be in the process before Unicorn, and what it is compiled from
+        {"emu.cpu.sources"},
         {"emu.cpu.preload"},
         # the processor's vocabulary
         {"emu.cpu.bits", "emu.cpu.vectors", "emu.cpu.unicorn_h", "emu.cpu.ctrl_c"},

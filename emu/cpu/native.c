@@ -37,6 +37,11 @@
 
 #include "native.h"
 
+/* What was compiled; sources.py makes the number, and setup.py passes it. */
+#ifdef EMU_NATIVE_SOURCES
+const uint32_t emu_native_sources = EMU_NATIVE_SOURCES;
+#endif
+
 #define NEAR (UINT64_C(1) << 31) /* what a displacement of 32 bits reaches */
 #define NEAR_STEP (UINT64_C(1) << 24)
 #define PROT_WRITE_BIT 2 /* PAGE_WRITE of the translator */

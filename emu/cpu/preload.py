@@ -11,6 +11,8 @@ import importlib.util
 import os
 import sys
 
+from emu.cpu import sources
+
 _UNICORNS_FILES = {"darwin": "libunicorn.2.dylib", "win32": "unicorn.dll"}
 
 
@@ -43,6 +45,8 @@ def _load() -> ctypes.CDLL | str:
     if spec is None or spec.origin is None or not os.access(spec.origin, os.F_OK):
         return "emu/cpu/native.c was not compiled when emu was installed (no C compiler?)"
     try:
+        if sources.can_change() and not sources.are_compiled(ctypes.CDLL(spec.origin)):
+            return "emu/cpu/native.c was compiled from other sources; install again"
         return ctypes.CDLL(spec.origin, ctypes.RTLD_GLOBAL)
     except OSError as error:
         return f"the compiled native.c does not load: {error}"

@@ -34,6 +34,8 @@ with emu.Machine("hello", memory="1M") as vm:
 print(emu.cli.main(["run", "--engine", "native", "-m", "1M", "hello"]))
 """
 
+STALE = "emu/cpu/native.c was compiled from other sources; install again"
+
 
 @attrs.frozen
 class Copy:
@@ -50,6 +52,25 @@ class Copy:
         text = path.read_text()
         assert text.count(old) == 1
         path.write_text(text.replace(old, new))
+
+    def change(self, file: str) -> None:
+        path = self.root / "emu" / "cpu" / file
+        path.write_bytes(path.read_bytes() + b"/* and more */\n")
+
+    def rename(self, name: str) -> None:
+        """Let the shared object have another *name* there, that begins with an x."""
+        data = self.shared_object.read_bytes()
+        wanted = b"\0%s\0" % name.encode()
+        assert wanted in data
+        self.shared_object.write_bytes(data.replace(wanted, b"\0x" + wanted[2:]))
+
+    def make_a_checkout(self) -> None:
+        (self.root / "setup.py").touch()
+
+    def engine(self) -> str:
+        """What `emu info` says of it."""
+        run = python("import emu.cli; emu.cli.main(['info'])", folder=self.root)
+        return dict(line.split(maxsplit=1) for line in run.stdout.splitlines())["engine"]
 
     def why(self, before: str = "") -> str:
         """What it says when it is started, everywhere the same."""
@@ -85,6 +106,31 @@ class TestWhy:
             "emu/cpu/native.c was not compiled when emu was installed (no C compiler?)"
         )
 
+    @pytest.mark.parametrize("file", ["shadows.c", "native.h"])
+    def test_compiled_from_other_sources(self, file: str, copy: Copy) -> None:
+        """In a checkout they can change, and the shared object not."""
+        copy.make_a_checkout()
+        copy.change(file)
+
+        assert copy.why() == STALE
+
+    def test_compiled_before_it_said_from_what(self, copy: Copy) -> None:
+        copy.make_a_checkout()
+        copy.rename("emu_native_sources")
+
+        assert copy.why() == STALE
+
+    def test_compiled_from_these_sources(self, copy: Copy) -> None:
+        copy.make_a_checkout()
+
+        assert copy.engine() == "native: its self-check passes"
+
+    def test_what_is_installed_came_whole(self, copy: Copy) -> None:
+        """So nobody spends a start's time on its sources."""
+        copy.change("shadows.c")
+
+        assert copy.engine() == "native: its self-check passes"
+
     def test_Unicorn_was_there_first(self, copy: Copy) -> None:
         """Its own functions are bound to each other already."""
         assert copy.why("import unicorn") == "unicorn was imported before emu"
@@ -97,12 +143,9 @@ class TestWhy:
 
     def test_a_function_that_Unicorn_does_not_have(self, copy: Copy) -> None:
         """The name is looked up by the text that the shared object has of it."""
-        data = copy.shared_object.read_bytes()
-        wanted = b"\0tlb_set_dirty_x86_64\0"
-        assert data.count(wanted) == 1
-        copy.shared_object.write_bytes(data.replace(wanted, b"\0tlb_set_dirtx_x86_64\0"))
+        copy.rename("tlb_set_dirty_x86_64")
 
-        assert copy.why() == "Unicorn has no tlb_set_dirtx_x86_64"
+        assert copy.why() == "Unicorn has no xlb_set_dirty_x86_64"
 
     def test_stand_ins_that_nobody_calls(self, copy: Copy) -> None:
         copy.edit("preload.py", "ctypes.RTLD_GLOBAL", "ctypes.RTLD_LOCAL")
