@@ -27,7 +27,9 @@ QEMU goes on, counting at the host's rate; when we do, it is the virtual nanosec
 
 All else that QEMU has no place for must be as it is after a reset, or the save is refused:
 characters on their way to the serial port, inputs to come, the speaker, a closed A20 gate, and
-whatever a card of the user's own holds.  Keyboard, mouse and their controller must be as the ROM
+whatever a card of the user's own holds.  What a guest boots from must be in QEMU's fw_cfg, too
+(``-fw_cfg name=opt/emu/floppy,file=...``), and is the host's file there: so a machine whose guest has
+written to a drive stays here.  Keyboard, mouse and their controller must be as the ROM
 leaves them, so a guest that uses them stays here.
 
 Not modelled: any other machine of QEMU's.  FORMAT.md lists the sections, field by field.
@@ -112,9 +114,10 @@ FOREIGN = Foreign(
     },
     dropped={
         "emu/machine",  # is there to build ours from
-        "emu/fw_cfg",  # QEMU has what its command line says, not what was written to a drive
+        "emu/fw_cfg",  # QEMU has what its command line says
         "emu/loader",  # a reset of QEMU's goes to its ROM
     },
+    dropped_with={"emu/fw_cfg": {"written": False}},
     made_up={
         "port92": {"outport": GATE_A20},
         # As our ROM leaves it, which in QEMU has found no keyboard controller.

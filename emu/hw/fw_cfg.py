@@ -50,7 +50,7 @@ from emu import attrs
 from emu.errors import ConfigError
 from emu.isa import Slot
 from emu.savevm import vmstate
-from emu.savevm.vmstate import Saved, Section, Subsection, blob, queue, reg, text, whole
+from emu.savevm.vmstate import Bool, Field, Saved, Section, Subsection, blob, flag, queue, reg, text
 
 PORT_SELECTOR = 0x510
 PORT_DATA = 0x511
@@ -133,6 +133,7 @@ class ContentsState:
     """Everything that there is to be read."""
 
     entries: list[Entry] = queue(Entry, most=ENTRIES_MOST, doc="the items, in no special order")
+    written: bool = flag(doc="a guest has written to a file")
 
 
 @attrs.define(eq=False)
@@ -158,6 +159,7 @@ class Contents:
 
     def write(self, entry: Entry, offset: int, data: bytes) -> None:
         """Put *data* at *offset* of *entry*, which is one of ours."""
+        self.state.written = True
         if isinstance(entry.data, bytes):
             entry.data = bytearray(entry.data)  # so that a write costs what it writes
             self._items[entry.selector] = entry.data
@@ -342,6 +344,10 @@ def _never(_state: State) -> bool:
     return False
 
 
+def _is_written(state: ContentsState) -> bool:
+    return state.written
+
+
 SAVED = Saved(
     State,
     (
@@ -358,7 +364,19 @@ SAVED = Saved(
     ),
 )
 
-SAVED_CONTENTS = Saved(ContentsState, (whole(ContentsState, "emu/fw_cfg"),))
+SAVED_CONTENTS = Saved(
+    ContentsState,
+    (
+        Section(
+            "emu/fw_cfg",
+            1,
+            vmstate.fields_of(ContentsState, without=["written"]),
+            subsections=(
+                Subsection("emu/fw_cfg/written", 1, (Field("written", Bool()),), _is_written),
+            ),
+        ),
+    ),
+)
 
 
 def attach(

@@ -159,13 +159,21 @@ class Saving:
             if self.dialect is Dialect.EMU:
                 yield entry
             elif idstr in self.foreign.dropped:
-                pass
+                self._check_dropped(entry)
             elif isinstance(entry, Handlers):
                 raise ExportError("QEMU has no such section", section=name_of(entry.key))
             elif isinstance(entry, Declared) and not self.foreign.has_section(entry.key):
                 self._check_made_up(entry)
             else:
                 yield entry
+
+    def _check_dropped(self, entry: Entry) -> None:
+        """ExportError where *entry* is not as QEMU's machine has it without its section."""
+        expected = self.foreign.dropped_with.get(entry.key[0], {})
+        if isinstance(entry, Declared):
+            held = {field: getattr(entry.card.state, field) for field in expected}
+            for field, mine, theirs in _differences("", held, expected):
+                raise _no_place(entry, field, mine, theirs)
 
     def _check_made_up(self, entry: Declared) -> None:
         """ExportError where *entry* holds something that a reader without it would not guess."""
@@ -182,13 +190,17 @@ class Saving:
         lost = self.foreign.lost.get(entry.key[0], ())
         for field, mine, theirs in _differences("", held, expected):
             if INDEX.sub("", field) not in lost:
-                raise ExportError(
-                    "QEMU has no place for what this holds",
-                    section=name_of(entry.key),
-                    field=field,
-                    found=repr(mine),
-                    expected=repr(theirs),
-                )
+                raise _no_place(entry, field, mine, theirs)
+
+
+def _no_place(entry: Declared, field: str, held: Any, expected: Any) -> ExportError:
+    return ExportError(
+        "QEMU has no place for what this holds",
+        section=name_of(entry.key),
+        field=field,
+        found=repr(held),
+        expected=repr(expected),
+    )
 
 
 def _differences(name: str, mine: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -88,13 +88,17 @@ class Foreign:
     dropped: Collection[str] = ()
     """Sections that a save for QEMU leaves out whatever they hold, and a load leaves alone."""
 
+    dropped_with: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    """What fields of the dropped sections hold, by idstr: a save for QEMU is refused where that is
+    something else."""
+
     has: Collection[Key] | None = None
     """The sections that QEMU's machine has; None: all but those whose names begin as ours do."""
 
     made_up: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     """Fields of States that QEMU has no section for, by idstr: what they hold in its machine, if
-    it is not what they hold at power-on; a mapping for a State in the State.  A save for QEMU is refused where they hold something
-    else, and a load makes them hold that."""
+    it is not what they hold at power-on; a mapping for a State in the State.  A save for QEMU is
+    refused where they hold something else, and a load makes them hold that."""
 
     lost: Mapping[str, Collection[str]] = attrs.field(factory=dict)
     """Fields of our sections that QEMU's machine can do without, by idstr and dotted name: a save

@@ -315,6 +315,21 @@ class TestDMA:
         assert other.item(DRIVE, 7) == b"sectors"
         assert firmware.item(DRIVE, 7) == b"SECTors"
 
+    def test_that_something_was_written_is_saved_too(self, firmware: Firmware) -> None:
+        """In a subsection, which is there from then on; a write that is refused is none."""
+        told = bytes.fromhex("05 12") + b"emu/fw_cfg/written" + bytes.fromhex("00000001 01")
+
+        def contents() -> bytes:
+            return firmware.bench.slot.registry.save_sections()["emu/fw_cfg", 0][1]
+
+        firmware.dma(select(Item.KERNEL_DATA) | CONTROL_WRITE, 1)
+        firmware.dma(select(DRIVE) | CONTROL_READ, 1)
+        before = contents()
+        firmware.dma(CONTROL_WRITE, 1)
+
+        assert told not in before
+        assert contents().endswith(told)
+
     def test_read_comes_before_write_and_write_before_skip(self, firmware: Firmware) -> None:
         """Bit 4 counts "and not bit 1"; bit 2 "and neither bit 1 nor bit 4"."""
         everything = select(Item.KERNEL_DATA) | CONTROL_READ | CONTROL_WRITE | CONTROL_SKIP

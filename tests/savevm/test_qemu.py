@@ -20,6 +20,7 @@ from __future__ import annotations
 import gzip
 import io
 import itertools
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from emu import attrs, images, qemu
 from emu.cpu.models import Model
 from emu.errors import ExportError, StreamError
 from emu.host.ends import Memory as MemoryEnd
-from emu.hw import i8254, port92
+from emu.hw import fw_cfg, i8254, port92
 from emu.inputs import Input, Source
 from emu.isa import Slot
 from emu.machine import Machine
@@ -49,6 +50,7 @@ GOLDEN_DIGEST = "e1:8b6aae118c8c93e29a06b870b7932196"
 
 IMAGE = images.path("ticks.bin").read_bytes()
 COUNTERS = 0x7C00 + IMAGE.index(b"tick \0\r\n\0") + len(b"tick \0\r\n\0")
+FLOPPY_SELECTOR = fw_cfg.FILE_FIRST  # the first by its name
 TICKS_COUNT = 11_932
 JMP_FAR = 0xEA  # what the ROM has at the reset vector
 
@@ -104,6 +106,16 @@ def wait_for_interrupt(vm: Machine) -> None:
     """Go on until the 8254 has made an interrupt that has not been delivered."""
     while not vm.cpu.intr:
         vm.run(until=emu.clock(vm.clock.next_ns))
+
+
+def write_to_floppy(vm: Machine, data: bytes) -> None:
+    """As the ROM does: a structure in memory says what is to be written, its address starts it."""
+    operation, source = 0x500, 0x600
+    control = FLOPPY_SELECTOR << 16 | fw_cfg.CONTROL_SELECT | fw_cfg.CONTROL_WRITE
+    vm.memory.write(source, data)
+    vm.memory.write(operation, struct.pack(">IIQ", control, len(data), source))
+    vm.board.slot.ports.write(fw_cfg.PORT_DMA_LOW, fw_cfg.swapped(operation), 4)
+    assert vm.memory[operation : operation + 4] == bytes(4), "it is refused"
 
 
 @pytest.fixture
@@ -432,6 +444,21 @@ class TestExport:
         vm.run(until=emu.after(MS))
 
         assert self.refused(vm) == ("emu/i8254/0", "counters[2].stopped_ns")
+
+    def test_what_the_guest_wrote_to_a_drive(self) -> None:
+        """Not even if it was written before a save of ours; a drive as it came is QEMU's to have."""
+        with machine(floppy=bytes(160 * 1024)) as vm:
+            vm.run(until=emu.serial("tick 1\r\n"))
+            assert saved(vm)
+
+            write_to_floppy(vm, b"new")
+            assert self.refused(vm) == ("emu/fw_cfg/0", "written")
+
+            file = io.BytesIO()
+            vm.save(file)
+        file.seek(0)
+        with emu.load(file) as vm:
+            assert self.refused(vm) == ("emu/fw_cfg/0", "written")
 
     def test_a_card_of_the_user_s_own(self) -> None:
         """It may be there, as long as it holds nothing; and a load takes from it what it holds."""
