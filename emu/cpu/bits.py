@@ -19,6 +19,7 @@ EFLAGS_VM = 1 << 17
 EFLAGS_AC = 1 << 18
 EFLAGS_ARITHMETIC = 0x8D5  # OF SF ZF AF PF CF
 
+DR6_BS = 1 << 14  # single step
 DR7_ENABLED = 0xFF  # L0 to G3
 
 CR0_PE = 1 << 0

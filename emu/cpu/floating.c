@@ -110,6 +110,8 @@ _Static_assert(offsetof(struct env, mxcsr) == 816, "mxcsr");
 #define CR0_NE (1u << 5)
 #define CR4_OSXMMEXCPT (1u << 10)
 #define CR4_OSFXSR (1u << 9)
+#define EFLAGS_RF (1u << 16)
+#define HFLAGS_INHIBIT_IRQ (1u << 3)
 #define HFLAGS_CS32 (1u << 4)
 #define HFLAGS2_IGNNE (1u << 7) /* the library's own */
 #define HFLAGS2_FERR (1u << 31) /* ours, as in layout.py */
@@ -320,7 +322,8 @@ static struct instruction decode(struct env *e)
 }
 
 /* Hold the result of an x87 instruction back: end it where it called the helper, and with it the block.
- * Returns where that cannot be done.  processor.py takes HELD_BACK for what it is. */
+ * Returns where that cannot be done.  processor.py takes HELD_BACK for what it is, and sees to single
+ * step's trap, which comes after an instruction that has ended so, too. */
 static void __attribute__((noinline)) hold_back(struct env *e, uintptr_t place)
 {
     void *cpu = emu_corrections_cpu(e);
@@ -335,6 +338,8 @@ static void __attribute__((noinline)) hold_back(struct env *e, uintptr_t place)
         e->fpdp = i.offset;
     }
     e->eip = (uint32_t)(e->eip + i.length);
+    e->eflags &= ~(uint64_t)EFLAGS_RF;
+    e->hflags &= ~HFLAGS_INHIBIT_IRQ;
     real.raise(e, HELD_BACK, 0, 0);
 }
 
@@ -962,15 +967,16 @@ HELPER(void, fxchg_ST0_STN, struct env *e, int i)
 
 /* ---- x87 control ------------------------------------------------------------------------ */
 
-/* Page faults of what is there now, so that none comes later, in the middle of things. */
+/* Page faults of what is there now, so that none comes later, in the middle of things.  And where
+ * something is to be written that is the rest of this very block, the library now learns of it, and
+ * from which place: it begins the instruction anew, as a block of its own. */
 static void touch(struct env *e, uint64_t address, uint32_t bytes, bool to_write, uintptr_t place)
 {
-    uint64_t page = (address + bytes - 1) & ~(uint64_t)(PAGE_BYTES - 1);
-    const uint64_t places[] = {address, page > address ? page : address};
-    for (int i = 0; i < 2; i++) {
-        uint32_t value = real.load8(e, places[i], place);
+    for (uint32_t at = 0; at < bytes; at += sizeof(uint64_t)) {
+        uint64_t where = address + (at < bytes - sizeof(uint64_t) ? at : bytes - sizeof(uint64_t));
+        uint64_t value = real.load64(e, where, place);
         if (to_write)
-            real.store8(e, places[i], value, place);
+            real.store64(e, where, value, place);
     }
 }
 

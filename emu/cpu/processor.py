@@ -26,7 +26,15 @@ from typing import Protocol
 from emu import attrs
 from emu.clock import NEVER, Clock
 from emu.cpu import ctrl_c, delivery, errand, exchange, layout, models, segments
-from emu.cpu.bits import CR0_NE, DR7_ENABLED, EFLAGS_IF, EFLAGS_RF, EFLAGS_VM
+from emu.cpu.bits import (
+    CR0_NE,
+    DR6_BS,
+    DR7_ENABLED,
+    EFLAGS_IF,
+    EFLAGS_RF,
+    EFLAGS_TF,
+    EFLAGS_VM,
+)
 from emu.cpu.delivery import Event, Kind, Shutdown
 from emu.cpu.engine import Engine, EngineFactory, Outcome
 from emu.cpu.layout import CS, ESP, SS, Registers
@@ -350,7 +358,11 @@ class Processor:
             self._raise(self._software_interrupt(registers, vector))
         elif vector == MF and not registers.cr[0] & CR0_NE:
             self._freeze()
-        elif vector != HELD_BACK:
+        elif vector == HELD_BACK:
+            if registers.other_flags & EFLAGS_TF:
+                registers.dr[6] |= DR6_BS
+                self._raise(Event(DB, Kind.EXCEPTION, return_eip=registers.eip))
+        else:
             error_code = registers.error_code if vector in WITH_ERROR_CODE else None
             self._raise(Event(vector, Kind.EXCEPTION, error_code, return_eip=registers.eip))
 

@@ -28,7 +28,7 @@ from emu import attrs
 from emu.cpu import corrections
 from emu.cpu.processor import Pause
 from emu.cpu.state import X87, State, Xmm
-from emu.cpu.vectors import GP, MF, PF, UD
+from emu.cpu.vectors import DB, GP, MF, PF, UD
 
 pytestmark = pytest.mark.skipif(
     corrections.PROBLEM is not None, reason=f"no floating.c: {corrections.PROBLEM}"
@@ -328,6 +328,26 @@ class TestHeldBack:
         assert rig.state.eax == 3
         straight.close()
 
+    def test_in_single_step_the_trap_comes_after_it(self, rig: Rig) -> None:
+        """3B, 17.3.1.4: it has ended, if without its result; RF (17.3.1.1) has, too."""
+        state = holding(ONE, ZERO, control=ALL_MASKED & ~ZE, eflags=0x1_0102)
+        rig.load(bytes.fromhex(FDIV + "40"), state)
+        rig.run()
+
+        assert rig.reported == [DB]
+        assert rig.stack(3) == [CODE + 2, 0x08, 0x102]
+        assert rig.state.dr6 & 1 << 14
+
+    def test_an_interrupt_comes_after_it(self, rig: Rig) -> None:
+        """STI holds interrupts off for that instruction alone (2B, STI)."""
+        state = holding(ONE, ZERO, control=ALL_MASKED & ~ZE)
+        rig.load(bytes.fromhex("fb" + FDIV + "90"), state)
+        rig.interrupt(IRQ13_VECTOR)
+        rig.run()
+
+        assert rig.reported == [IRQ13_VECTOR]
+        assert rig.stack(1) == [CODE + 3]
+
 
 class TestWaiting:
     """8.3.12 and 8.7: the next instruction that waits is told, and it alone."""
@@ -571,6 +591,39 @@ class TestSSE:
         state = run(rig, code, sse())
 
         assert (rig.reported, state.mxcsr) == ([GP], 0x1F80)
+
+
+class TestOverCode:
+    """What an image is stored over is executed as it has become, be it the rest of the block."""
+
+    @pytest.mark.parametrize(
+        ("code", "offset"),
+        [
+            ("d9 33", 8),  # fnstenv [ebx]: the tag word
+            ("dd 33", 28),  # fnsave [ebx]: ST(0)
+            ("dd 33", 98),  # ST(7): the end
+        ],
+    )
+    def test_in_the_same_block(self, rig: Rig, code: str, offset: int) -> None:
+        """An INC EAX has become F4h, HLT.
+
+        The page has been written to so often that the library looks which bytes of it are code.
+        """
+        often = (
+            "b1 20"  # mov cl, 32
+            "88 05 00 18 00 00"  # mov [1800h], al
+            "fe c9"  # dec cl
+            "75 f6"  # jnz: again
+        )
+        begin = CODE + len(bytes.fromhex(often + code))
+        halts = X87(int.from_bytes(b"\xf4" * 8), 0x3FFF)
+        state = protected_mode(cr0=NE, ebx=begin - offset, eax=0)
+        state.fpu = [halts, ZERO] + [halts] * 6
+        state.fpu_valid, state.fpu_control = 0b11, ALL_MASKED  # tags: empty but 01b and 00b
+        rig.load(bytes.fromhex(often + code + "40 40 40 40 40 40 40 40 e6 80"), state)
+        rig.run()
+
+        assert (rig.state.eax, rig.state.eip) == (0, begin + 1)
 
 
 class TestPages:
