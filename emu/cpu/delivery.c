@@ -343,7 +343,7 @@ static void write_frame(struct emu_native_engine *e, uint8_t *place, const struc
 {
     for (size_t i = 0; i < frame->count; i++)
         memcpy(place + i * frame->size, &frame->items[i], frame->size);
-    emu_native_invalidate(e, place - e->ram, frame->count * frame->size);
+    emu_tlb_invalidate(e, place - e->ram, frame->count * frame->size);
 }
 
 /* ---- delivery, as in delivery.py -------------------------------------------------------- */

@@ -1,33 +1,28 @@
-/* Fast stores, a deterministic clock and exact stops for Unicorn 2.1.4, from outside the library.
+/* A deterministic clock and exact stops for Unicorn 2.1.4, from outside the library.
  *
  * Unicorn's wheel calls its own global functions through its procedure linkage table.  A shared
  * object that is loaded into the global scope before Unicorn can therefore stand in for them.
- * Ten are stood in for here.  They do their work for the engines that were registered with
- * `emu_native_register`, and forward for every other engine of the process as if we were not there.
+ * Five are stood in for here, about time and stops, and five in tlb.c, about stores.  They do their
+ * work for the engines that were registered with `emu_native_register`, and forward for every other
+ * engine of the process as if we were not there.
  *
- *   1  tlb_set_page_with_attrs          a page with no translated code needs no call per store
- *   2  tlb_protect_code                 ... until it gets some, under whatever virtual address
- *   3  tlb_unprotect_code               ... and again when the last of it has been written over
- *   4  check_exit_request               no look for a stop after each load and store
- *   5  helper_check_exit_request        the look at each block's start: here the clock ticks, and
+ *   1  check_exit_request               no look for a stop after each load and store
+ *   2  helper_check_exit_request        the look at each block's start: here the clock ticks, and
  *                                       here alone a run stops
- *   6  cpu_loop_exit_noexc              a block that changes itself goes on as one more block,
+ *   3  cpu_loop_exit_noexc              a block that changes itself goes on as one more block,
  *                                       and no stop comes between
- *   7  tcg_gen_code                     the call at each block's start becomes an addition
- *   8  tlb_flush_by_mmuidx              the TLB's size follows the guest's time, not the host's
- *   9  tlb_flush_page_by_mmuidx
- *  10  helper_rdtsc                     the time stamp counter is virtual time
+ *   4  tcg_gen_code                     the call at each block's start becomes an addition
+ *   5  helper_rdtsc                     the time stamp counter is virtual time
  *
  * What Python does per block in reference.py is `emu_native_block` here; the two must agree.
  * corrections.c stands in for more, where Unicorn's processor departs from the manual; delivery.c
  * delivers exceptions, shadows.c answers at ports.
  *
- * Every global name begins with emu_native_, but for the ten: a global of ours that also exists in
- * another library would stand in for that as well.
+ * Every global name of these files begins with emu_, but for those that are stood in for: a global
+ * of ours that also exists in another library would stand in for that as well.
  */
 
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,6 +30,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "library.h"
 #include "native.h"
 
 /* What was compiled; sources.py makes the number, and setup.py passes it. */
@@ -44,7 +40,6 @@ const uint32_t emu_native_sources = EMU_NATIVE_SOURCES;
 
 #define NEAR (UINT64_C(1) << 31) /* what a displacement of 32 bits reaches */
 #define NEAR_STEP (UINT64_C(1) << 24)
-#define PROT_WRITE_BIT 2 /* PAGE_WRITE of the translator */
 
 /* Offsets in CPUX86State, as in layout.py. */
 #define ENV_REGS 0
@@ -68,7 +63,7 @@ const uint32_t emu_native_sources = EMU_NATIVE_SOURCES;
 
 #define FAR_NS (INT64_C(1) << 62) /* a limit farther away than this might overflow */
 
-static struct emu_native_engine *engines;
+struct emu_native_engine *emu_native_engines;
 
 static inline bool if_is_set(const struct emu_native_engine *e)
 {
@@ -81,8 +76,9 @@ static inline void set_limit(struct emu_native_engine *e, int64_t limit)
     e->limit_ns = limit;
 }
 
-/* The deadline, the pin or the pace has changed, or time has passed: set the limit anew.  An interrupt
- * that waits for IF is nothing to look at; interrupt_flag.c sees where that may be set. */
+/* The deadline, the pin or the pace has changed, or time has passed: set the limit anew.  An
+ * interrupt that waits for IF is nothing to look at; interrupt_flag.c sees where that may be
+ * set. */
 static void rearm(struct emu_native_engine *e)
 {
     int64_t now = now_ns(e), limit = now + FAR_NS;
@@ -96,7 +92,7 @@ static void rearm(struct emu_native_engine *e)
 /* IF may be set in a moment: have the next block's start looked at. */
 void emu_native_watch(const void *env)
 {
-    struct emu_native_engine *e = engines;
+    struct emu_native_engine *e = emu_native_engines;
     if (UNLIKELY(!e || e->env != env))
         e = emu_native_by_env(env);
     if (UNLIKELY(e && e->interrupt && now_ns(e) < e->limit_ns))
@@ -109,98 +105,42 @@ static __thread struct emu_native_engine *starting;
 /* ---- the real functions ----------------------------------------------------------------- */
 
 static struct {
-    void (*tlb_set_page_with_attrs)(void *, uint64_t, uint64_t, uint32_t, int, int, uint64_t);
-    void (*tlb_protect_code)(void *, uint64_t);
-    void (*tlb_unprotect_code)(void *, uint64_t);
     void (*check_exit_request)(void *);
     void (*helper_check_exit_request)(void *, uint32_t);
     void (*cpu_loop_exit_noexc)(void *) __attribute__((noreturn));
     int (*tcg_gen_code)(void *, void *);
     void (*rdtsc)(void *);
     const uint8_t *(*tcg_tb_lookup)(void *, uintptr_t);
-    void (*tlb_set_dirty)(void *, uint64_t);
-    void (*tlb_reset_dirty)(void *, uint64_t, uint64_t);
-    void (*tlb_flush_by_mmuidx)(void *, uint16_t);
-    void (*tlb_flush_page_by_mmuidx)(void *, uint64_t, uint16_t);
-    void (*tb_invalidate_phys_range)(void *, uint64_t, uint64_t);
     uint32_t (*cc_compute_all)(void *, int);
     int (*emu_start)(void *, uint64_t, uint64_t, uint64_t, size_t);
     int (*emu_stop)(void *);
 } real;
 
-/* Find the real functions in the library.  Returns NULL, or the name of the first that is not there.
- * All that are there are needed even so: the stand-ins are in the way already, and forward. */
+/* To be called first of all; NULL, or the name of a function that the library does not have. */
 const char *emu_native_bind(void *library)
 {
-    const char *missing = NULL;
-    const struct {
-        const char *name;
-        void *place;
-    } wanted[] = {
-        {"tlb_set_page_with_attrs_x86_64", &real.tlb_set_page_with_attrs},
-        {"tlb_protect_code_x86_64", &real.tlb_protect_code},
-        {"tlb_unprotect_code_x86_64", &real.tlb_unprotect_code},
+    const struct emu_function wanted[] = {
         {"check_exit_request_x86_64", &real.check_exit_request},
         {"helper_check_exit_request_x86_64", &real.helper_check_exit_request},
         {"cpu_loop_exit_noexc_x86_64", &real.cpu_loop_exit_noexc},
         {"tcg_gen_code_x86_64", &real.tcg_gen_code},
         {"helper_rdtsc_x86_64", &real.rdtsc},
         {"tcg_tb_lookup_x86_64", &real.tcg_tb_lookup},
-        {"tlb_set_dirty_x86_64", &real.tlb_set_dirty},
-        {"tlb_reset_dirty_x86_64", &real.tlb_reset_dirty},
-        {"tlb_flush_by_mmuidx_x86_64", &real.tlb_flush_by_mmuidx},
-        {"tlb_flush_page_by_mmuidx_x86_64", &real.tlb_flush_page_by_mmuidx},
-        {"tb_invalidate_phys_range_x86_64", &real.tb_invalidate_phys_range},
         {"cpu_cc_compute_all_x86_64", &real.cc_compute_all},
         {"uc_emu_start", &real.emu_start},
         {"uc_emu_stop", &real.emu_stop},
     };
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
-        void *function = dlsym(library, wanted[i].name);
-        if (!function && !missing)
-            missing = wanted[i].name;
-        *(void **)wanted[i].place = function;
-    }
-    return missing;
+    return EMU_FIND(library, wanted);
 }
 
 /* ---- which engine ----------------------------------------------------------------------- */
 
-static inline struct emu_native_engine *by_uc(const void *uc)
-{
-    struct emu_native_engine *e = engines;
-    while (e && e->uc != uc)
-        e = e->next;
-    return e;
-}
-
-static inline struct emu_native_engine *by_cpu(const void *cpu)
-{
-    struct emu_native_engine *e = engines;
-    while (e && e->cpu != cpu)
-        e = e->next;
-    return e;
-}
-
 static inline struct emu_native_engine *by_tcg(const void *tcg)
 {
-    struct emu_native_engine *e = engines;
+    struct emu_native_engine *e = emu_native_engines;
     while (e && e->tcg != tcg)
         e = e->next;
     return e;
-}
-
-static inline struct emu_native_engine *by_env(const uint8_t *env)
-{
-    struct emu_native_engine *e = engines;
-    while (e && e->env != env)
-        e = e->next;
-    return e;
-}
-
-struct emu_native_engine *emu_native_by_env(const void *env)
-{
-    return by_env(env);
 }
 
 static inline bool is_near(const void *page, const uint8_t *env)
@@ -209,8 +149,9 @@ static inline bool is_near(const void *page, const uint8_t *env)
     return distance == (int32_t)distance;
 }
 
-/* Memory for an engine whose state is at `env`, and within reach of its code: that has 32 bits for the
- * distance.  Wherever there is some, if there is none so near.  NULL where there is none at all. */
+/* Memory for an engine whose state is at `env`, and within reach of its code: that has 32 bits for
+ * the distance.  Wherever there is some, if there is none so near.  NULL where there is none at
+ * all. */
 struct emu_native_engine *emu_native_allocate(const uint8_t *env)
 {
     uintptr_t base = (uintptr_t)env & ~(uintptr_t)(PAGE_SIZE - 1);
@@ -230,24 +171,22 @@ struct emu_native_engine *emu_native_allocate(const uint8_t *env)
     return page == MAP_FAILED ? NULL : page;
 }
 
-static void empty_tlb(struct emu_native_engine *e);
-
 /* Start to act for the engine.  Returns 0, or -1 where there is no memory. */
 int emu_native_register(struct emu_native_engine *e)
 {
     e->code = calloc(e->ram_pages, 1);
     if (!e->code)
         return -1;
-    e->next = engines;
-    engines = e;
-    empty_tlb(e);
+    e->next = emu_native_engines;
+    emu_native_engines = e;
+    emu_tlb_empty(e);
     return 0;
 }
 
 /* Forget the engine; it will not run again. */
 void emu_native_unregister(struct emu_native_engine *e)
 {
-    struct emu_native_engine **place = &engines;
+    struct emu_native_engine **place = &emu_native_engines;
     while (*place && *place != e)
         place = &(*place)->next;
     if (*place)
@@ -256,49 +195,9 @@ void emu_native_unregister(struct emu_native_engine *e)
     munmap(e, PAGE_SIZE);
 }
 
-/* ---- the ten -------------------------------------------------------------------------- */
+/* ---- the five ------------------------------------------------------------------------- */
 
-/* 1.  Called when a page enters the TLB.  Unicorn leaves every writable page marked "not dirty",
- * which makes each store call out to look for translated code; where there is none in the
- * page, the mark can go. */
-void tlb_set_page_with_attrs_x86_64(void *cpu, uint64_t vaddr, uint64_t paddr, uint32_t attrs,
-                                    int prot, int mmu_idx, uint64_t size)
-{
-    real.tlb_set_page_with_attrs(cpu, vaddr, paddr, attrs, prot, mmu_idx, size);
-    struct emu_native_engine *e = by_cpu(cpu);
-    uint64_t page = paddr >> PAGE_SHIFT;
-    if (e && (prot & PROT_WRITE_BIT) && page < e->ram_pages && !e->code[page])
-        real.tlb_set_dirty(cpu, vaddr);
-}
-
-/* 2.  Called when a page gets its first translated block.  From now on stores to it must be seen,
- * whatever virtual address they come by: so every TLB entry that leads to its host address is
- * marked again.  RAM was mapped first, so that its addresses are physical ones. */
-void tlb_protect_code_x86_64(void *uc, uint64_t ram_address)
-{
-    struct emu_native_engine *e = by_uc(uc);
-    uint64_t page = ram_address >> PAGE_SHIFT;
-    if (!e || page >= e->ram_pages) {
-        real.tlb_protect_code(uc, ram_address);
-        return;
-    }
-    e->code[page] = 1;
-    real.tlb_reset_dirty(e->cpu, (uint64_t)(uintptr_t)(e->ram + (page << PAGE_SHIFT)), PAGE_SIZE);
-}
-
-/* 3.  Called when a store has dropped the last translated block of a page.  The page's entries in the TLB
- * keep their mark until they enter it the next time.  An operating system's pages change hands all
- * the time: with Linux booted, without this, a large part of all stores call out. */
-void tlb_unprotect_code_x86_64(void *uc, uint64_t ram_address)
-{
-    struct emu_native_engine *e = by_uc(uc);
-    uint64_t page = ram_address >> PAGE_SHIFT;
-    if (e && page < e->ram_pages)
-        e->code[page] = 0;
-    real.tlb_unprotect_code(uc, ram_address);
-}
-
-/* 4.  Called by the translator after each load and store it translates, to emit a look for a stop
+/* 1.  Called by the translator after each load and store it translates, to emit a look for a stop
  * request.  A stop there would leave an instruction half done; none is wanted. */
 void check_exit_request_x86_64(void *tcg)
 {
@@ -360,13 +259,13 @@ static inline bool emu_native_block(struct emu_native_engine *e)
     return false;
 }
 
-/* 5.  Called by the translated code at the start of each block.  The real function takes its return
+/* 2.  Called by the translated code at the start of each block.  The real function takes its return
  * address as the place in the translated code, so it is tail-called. */
 void helper_check_exit_request_x86_64(void *uc, uint32_t in_delay_slot)
 {
-    struct emu_native_engine *e = engines;
+    struct emu_native_engine *e = emu_native_engines;
     if (UNLIKELY(!e || e->uc != uc))
-        e = by_uc(uc);
+        e = emu_native_by_uc(uc);
     if (LIKELY(e)) {
         if (LIKELY(!emu_native_block(e)))
             return;
@@ -378,12 +277,12 @@ void helper_check_exit_request_x86_64(void *uc, uint32_t in_delay_slot)
     real.helper_check_exit_request(uc, in_delay_slot);
 }
 
-/* 6.  Called when a block has been found to change its own code: the instruction that does is run
+/* 3.  Called when a block has been found to change its own code: the instruction that does is run
  * again, as a block of its own.  That block belongs to the interrupted one: it counts, but
  * no stop comes before it, or a run that is sliced there would count differently. */
 void cpu_loop_exit_noexc_x86_64(void *cpu)
 {
-    struct emu_native_engine *e = by_cpu(cpu);
+    struct emu_native_engine *e = emu_native_by_cpu(cpu);
     if (e) {
         e->pace = REST;
         rearm(e);
@@ -391,8 +290,8 @@ void cpu_loop_exit_noexc_x86_64(void *cpu)
     real.cpu_loop_exit_noexc(cpu);
 }
 
-/* 7.  Called to make the host's code of a block.  It begins with the call of 5, which costs more than
- * many a block; what that does before the limit takes two instructions:
+/* 4.  Called to make the host's code of a block.  It begins with the call of 2, which costs more
+ * than many a block; what that does before the limit takes two instructions:
  *
  *     48 BF uc        mov   uc, %rdi             48 83 85 over_ns block_ns  add  block_ns, over_ns(%rbp)
  *     33 F6           xor   %esi, %esi           78 07                      js   to the block's code
@@ -412,12 +311,12 @@ __asm__(".text\n"
         "    mov %rbp, %rdi\n"
         "    jmp emu_native_look\n");
 
-/* The call of 5 after all: the addition is taken back, as the look comes first. */
+/* The call of 2 after all: the addition is taken back, as the look comes first. */
 LOCAL __attribute__((used)) void emu_native_look(const uint8_t *env)
 {
-    struct emu_native_engine *e = engines;
+    struct emu_native_engine *e = emu_native_engines;
     if (UNLIKELY(e->env != env))
-        e = by_env(env);
+        e = emu_native_by_env(env);
     e->over_ns -= e->block_ns;
     helper_check_exit_request_x86_64(e->uc, 0);
 }
@@ -450,79 +349,7 @@ int tcg_gen_code_x86_64(void *tcg, void *block)
     return size;
 }
 
-/* 8, 9.  Called when entries of the TLB are dropped.  What the TLB holds can be told from outside: a guest that
- * clears an accessed bit and does not flush sees it set again when the page is next walked to.  So
- * which entries it holds must follow from what the guest does.  But its size, and so what pushes what
- * out, Unicorn chooses here, by how many entries were used in a window of 100 ms of the host's clock:
- *
- *     used > 70 %          twice as large
- *     used < 30 %          where the window is over: as small as will do, 64 at the least
- *
- * The windows' begins, which are compared with the host's clock, are set here: to a time that never comes,
- * or to one long past where the guest's clock says that the window is over. */
-#define WINDOW_NS INT64_C(100000000)
-#define NO_WINDOW INT64_MIN
-#define NEVER_OVER INT64_MAX / 2
-#define MODES 3
-#define ALL_MODES ((1u << MODES) - 1)
-/* From CPUX86State: the CPUTLB before it, and in that a CPUTLBDesc for each mode. */
-#define TLB_DIRTY (-0x890) /* the modes that have had entries since the last flush: a flush skips others */
-#define TLB_DESC (-0x870)
-#define TLB_DESC_BYTES 0x2B8
-#define DESC_WINDOW_BEGIN 0x10
-#define DESC_WINDOW_MOST 0x18
-#define DESC_USED 0x20
-
-static int64_t *descriptor(const struct emu_native_engine *e, int mode, int field)
-{
-    return (int64_t *)(e->env + TLB_DESC + mode * TLB_DESC_BYTES + field);
-}
-
-static void set_windows(const struct emu_native_engine *e, int64_t begin)
-{
-    for (int mode = 0; mode < MODES; mode++)
-        *descriptor(e, mode, DESC_WINDOW_BEGIN) = begin;
-}
-
-void tlb_flush_by_mmuidx_x86_64(void *cpu, uint16_t modes)
-{
-    struct emu_native_engine *e = by_cpu(cpu);
-    if (e) {
-        int64_t now = now_ns(e);
-        bool over = e->window_ns != NO_WINDOW && now - e->window_ns >= WINDOW_NS;
-        if (over || e->window_ns == NO_WINDOW)
-            e->window_ns = now;
-        set_windows(e, over ? 0 : NEVER_OVER);
-    }
-    real.tlb_flush_by_mmuidx(cpu, modes);
-    if (e)
-        set_windows(e, NEVER_OVER);
-}
-
-void tlb_flush_page_by_mmuidx_x86_64(void *cpu, uint64_t address, uint16_t modes)
-{
-    struct emu_native_engine *e = by_cpu(cpu);
-    real.tlb_flush_page_by_mmuidx(cpu, address, modes);
-    if (e)
-        set_windows(e, NEVER_OVER);
-}
-
-/* Empty the TLB and make it as small as it gets, so that nothing of what was before can be told: whoever
- * saves does, and whoever is restored. */
-static void empty_tlb(struct emu_native_engine *e)
-{
-    *(uint16_t *)(e->env + TLB_DIRTY) |= ALL_MODES;
-    for (int mode = 0; mode < MODES; mode++) {
-        *descriptor(e, mode, DESC_WINDOW_MOST) = 0;
-        *descriptor(e, mode, DESC_USED) = 0;
-    }
-    set_windows(e, 0);
-    real.tlb_flush_by_mmuidx(e->cpu, ALL_MODES);
-    set_windows(e, NEVER_OVER);
-    e->window_ns = NO_WINDOW;
-}
-
-/* 10.  RDTSC.  The counter is the clock, and reading it takes a while.  A hook would do, but finds
+/* 5.  RDTSC.  The counter is the clock, and reading it takes a while.  A hook would do, but finds
  * the guest's EIP first, which takes longer than all the rest. */
 void helper_rdtsc_x86_64(void *env)
 {
@@ -611,8 +438,8 @@ uint32_t emu_native_block_instructions(const struct emu_native_engine *e)
     return *(const uint16_t *)(e->block + BLOCK_INSTRUCTIONS);
 }
 
-/* The instruction that has been stepped over may have changed that block; run whole, the block would
- * have been cut there, and its rest counted (see 6).  Returns 1 if so. */
+/* The instruction that has been stepped over may have changed that block; run whole, the block
+ * would have been cut there, and its rest counted (see 3).  Returns 1 if so. */
 int emu_native_end_changed_block(struct emu_native_engine *e)
 {
     if (!e->block || !(*(const uint32_t *)(e->block + BLOCK_FLAGS) & BLOCK_IS_INVALID))
@@ -620,29 +447,4 @@ int emu_native_end_changed_block(struct emu_native_engine *e)
     e->block = NULL;
     e->over_ns += e->block_ns;
     return 1;
-}
-
-void emu_native_flush_tlb(struct emu_native_engine *e)
-{
-    empty_tlb(e);
-}
-
-/* All translated code has been dropped: no page holds any. */
-void emu_native_forget_code(struct emu_native_engine *e)
-{
-    for (uint32_t page = 0; page < e->ram_pages; page++)
-        e->code[page] = 0;
-    empty_tlb(e);
-}
-
-/* RAM has been written from outside: drop translated code of what was there. */
-void emu_native_invalidate(struct emu_native_engine *e, uint64_t address, uint64_t length)
-{
-    uint64_t page = address >> PAGE_SHIFT, last = (address + length - 1) >> PAGE_SHIFT;
-    for (; page <= last && page < e->ram_pages; page++) {
-        if (e->code[page]) {
-            real.tb_invalidate_phys_range(e->uc, address, address + length);
-            return;
-        }
-    }
 }

@@ -25,9 +25,9 @@ enum pace {
 
 /* One engine.  native.py has the same structure; it reads and writes the first part of it.
  *
- * Virtual time is kept so that a block's start costs one addition and a look at its sign.  `over_ns`
- * says how far behind the limit the last block began; while that is negative, blocks are entered.
- * From the limit on, each block's start is looked at in earnest.  So
+ * Virtual time is kept so that a block's start costs one addition and a look at its sign.
+ * `over_ns` says how far behind the limit the last block began; while that is negative, blocks are
+ * entered.  From the limit on, each block's start is looked at in earnest.  So
  *
  *     now  =  limit_ns + over_ns + block_ns
  *
@@ -43,7 +43,7 @@ struct emu_native_engine {
     uint32_t stopped;    /* we asked for the stop; a run that ends without it has halted */
     uint32_t pace;       /* what a block's start is at the moment */
     uint32_t unwatched;  /* nobody looks on: delivery.c and shadows.c may act */
-    void (*exception)(void *uc, uint32_t vector, void *user); /* Python's, for what delivery.c may not */
+    void (*exception)(void *uc, uint32_t vector, void *user); /* Python's: what delivery.c leaves */
     uint32_t (*port_read)(uint32_t port, uint32_t size, int64_t now_ns);
     void (*port_write)(uint32_t port, uint32_t size, uint32_t value, int64_t now_ns);
     struct emu_native_shadows *shadows; /* NULL: every port access is Python's */
@@ -58,7 +58,7 @@ struct emu_native_engine {
     uint8_t *ram;       /* the host address of guest RAM */
     uint8_t *code;      /* a byte a page of RAM: translated code has come from it */
     const uint8_t *block; /* the translation of the block that is being stepped through */
-    int64_t window_ns;  /* when the TLB's use began to be watched; NO_WINDOW: when it is next emptied */
+    int64_t window_ns;  /* tlb.c's: since when the TLB's use is watched */
     struct emu_native_engine *next;
 };
 
@@ -67,8 +67,34 @@ static inline int64_t now_ns(const struct emu_native_engine *e)
     return e->limit_ns + e->over_ns + e->block_ns;
 }
 
-/* The engine with that CPUX86State; NULL where it is none that was registered. */
-LOCAL struct emu_native_engine *emu_native_by_env(const void *env);
+/* Those that were registered, most often one. */
+LOCAL extern struct emu_native_engine *emu_native_engines;
+
+/* The engine with that handle, CPUState or CPUX86State; NULL where it is none that was
+ * registered. */
+static inline struct emu_native_engine *emu_native_by_uc(const void *uc)
+{
+    struct emu_native_engine *e = emu_native_engines;
+    while (e && e->uc != uc)
+        e = e->next;
+    return e;
+}
+
+static inline struct emu_native_engine *emu_native_by_cpu(const void *cpu)
+{
+    struct emu_native_engine *e = emu_native_engines;
+    while (e && e->cpu != cpu)
+        e = e->next;
+    return e;
+}
+
+static inline struct emu_native_engine *emu_native_by_env(const void *env)
+{
+    struct emu_native_engine *e = emu_native_engines;
+    while (e && e->env != env)
+        e = e->next;
+    return e;
+}
 
 /* Whatever may set IF is about to happen. */
 LOCAL void emu_native_watch(const void *env);
@@ -81,6 +107,9 @@ LOCAL bool emu_native_out(const void *env, uint32_t port, uint32_t size, uint32_
 void emu_native_settle_flags(struct emu_native_engine *e);
 void emu_native_rearm(struct emu_native_engine *e);
 void emu_native_delivered(struct emu_native_engine *e);
-void emu_native_invalidate(struct emu_native_engine *e, uint64_t address, uint64_t length);
+
+/* tlb.c tells what these are. */
+void emu_tlb_empty(struct emu_native_engine *e);
+void emu_tlb_invalidate(struct emu_native_engine *e, uint64_t address, uint64_t length);
 
 #endif

@@ -1,4 +1,4 @@
-"""The native engine: Unicorn with the stand-ins of native.c in its way.
+"""The native engine: Unicorn with the stand-ins of native.c and tlb.c in its way.
 
 The stand-ins must be in the process before Unicorn is (preload.py).  Where that fails for any
 reason, `UNAVAILABLE` says why in one line and the reference engine serves instead.  Looked at, in
@@ -99,7 +99,7 @@ class Shared(ctypes.Structure):
 def _bind(library: ctypes.CDLL) -> str | None:
     """Give the shared object the library's functions; None, or what is missing."""
     unicorns = ctypes.c_void_p(binding.lib._handle)  # noqa: SLF001
-    binds = (library.emu_native_bind, library.emu_delivery_bind)
+    binds = (library.emu_native_bind, library.emu_tlb_bind, library.emu_delivery_bind)
     for each in binds:
         each.restype = ctypes.c_char_p
     library.emu_native_proceed.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
@@ -276,17 +276,17 @@ class NativeEngine(SteppingEngine):
         return bool(self._library.emu_native_end_changed_block(self._pointer))
 
     def flush_tlb(self) -> None:
-        self._library.emu_native_flush_tlb(self._pointer)
+        self._library.emu_tlb_empty(self._pointer)
 
     def invalidate(self, address: int, length: int) -> None:
-        self._library.emu_native_invalidate(
+        self._library.emu_tlb_invalidate(
             self._pointer, ctypes.c_uint64(address), ctypes.c_uint64(length)
         )
 
     def invalidate_all(self) -> None:
         """Only between two runs: the block that runs would go with it."""
         self._uc.flush_code()
-        self._library.emu_native_forget_code(self._pointer)
+        self._library.emu_tlb_forget_code(self._pointer)
 
     # --- model-specific registers -----------------------------------------------------------
 

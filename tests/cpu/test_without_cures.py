@@ -77,25 +77,25 @@ CURES = {
         "test_engines.py::TestCounting::test_slices_change_nothing",
     ),
     "code changed in its own page": Cure(
-        "native.c",
+        "tlb.c",
         "    real.tlb_reset_dirty(e->cpu,",
         "    (void)(e->cpu,",
         "test_changing_code.py::TestByTheGuest::test_at_another_address_of_the_page",
     ),
     "code changed through an alias": Cure(
-        "native.c",
+        "tlb.c",
         "    e->code[page] = 1;\n",
         "    e->code[page] = 1;\n    real.tlb_protect_code(uc, ram_address);\n    return;\n",
         "test_changing_code.py::TestByTheGuest::test_at_another_address_of_the_page",
     ),
     "a page that is code no more": Cure(
-        "native.c",
+        "tlb.c",
         "        e->code[page] = 0;\n    real.tlb_unprotect_code",
         "        e->code[page] |= 0;\n    real.tlb_unprotect_code",
         "test_changing_code.py::TestAPageThatChangesHands::test_and_its_stores_are_fast_again",
     ),
     "code changed by the host": Cure(
-        "native.c",
+        "tlb.c",
         "            real.tb_invalidate_phys_range(e->uc, address, address + length);\n",
         "",
         "test_changing_code.py::TestByTheHost::test_between_two_runs",
@@ -150,7 +150,7 @@ CURES = {
     ),
     "a frame pushed over code": Cure(
         "delivery.c",
-        "    emu_native_invalidate(e, place - e->ram, frame->count * frame->size);\n",
+        "    emu_tlb_invalidate(e, place - e->ram, frame->count * frame->size);\n",
         "",
         "test_delivery_in_c.py::TestGuests::test_a_frame_pushed_over_code",
     ),
@@ -236,7 +236,7 @@ def test_without_its_cure_it_is_noticed(hazard: str, copy: Path) -> None:
     cure = CURES[hazard]
     if cure.file.endswith(".c") and COMPILER is None:
         pytest.skip("no C compiler")
-    if cure.file.startswith("native"):
+    if cure.file in {"native.c", "native.py", "tlb.c"}:
         edit(copy, *SELF_CHECK)
     edit(copy, cure.file, cure.text, cure.without)
     if cure.file.endswith(".c"):
