@@ -32,7 +32,14 @@ LAYERS = [
         "emu.images",
     },
     # State and its declaration; what a save is written to; the host's side of a line, of drives
-    {"emu.savevm.vmstate", "emu.savevm.files", "emu.host", "emu.until", "emu.drives"},
+    {
+        "emu.savevm.vmstate",
+        "emu.savevm.pages",
+        "emu.savevm.files",
+        "emu.host",
+        "emu.until",
+        "emu.drives",
+    },
     # what a kernel finds when it is entered
     {"emu.kernels"},
     # the frame of a save
@@ -40,7 +47,8 @@ LAYERS = [
     {"emu.savevm.sections"},
     # who is saved; the slot; the end of a cable; how saving and loading go
     {"emu.savevm.registry"},
-    {"emu.isa", "emu.ps2", "emu.savevm.ram", "emu.savevm.live"},
+    {"emu.isa", "emu.ps2", "emu.savevm.ram_saving", "emu.savevm.ram_loading", "emu.savevm.live"},
+    {"emu.savevm.ram"},
     {"emu.savevm.load", "emu.savevm.contents"},
     {"emu.savevm.digest"},
     {"emu.savevm.inspect", "emu.savevm.compare"},

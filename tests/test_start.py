@@ -31,6 +31,8 @@ LEFT_OUT = {
     "emu.savevm.inspect": "emu inspect",
     "emu.savevm.live": "saving",
     "emu.savevm.load": "loading",
+    "emu.savevm.ram_loading": "loading",
+    "emu.savevm.ram_saving": "saving",
     "emu.tools.demo": "emu demo",
     "emu.tools.saves": "emu inspect, verify and diff",
     "emu.host.pty": "-serial pty",

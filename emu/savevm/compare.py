@@ -26,7 +26,7 @@ from emu.memory import PAGE_BYTES
 from emu.savevm.contents import Chip, Contents, Unknown
 from emu.savevm.description import name_of
 from emu.savevm.digest import of_the_host
-from emu.savevm.ram import IDSTR as RAM
+from emu.savevm.pages import IDSTR as RAM
 
 RUN_OF_DIFFERENT = re.compile(rb"[^\0]+")
 

@@ -24,8 +24,8 @@ from emu.errors import HostError, StreamError
 from emu.memory import PAGE_BYTES, ZERO_PAGE, page_hash
 from emu.savevm import description
 from emu.savevm.description import Key, name_of
-from emu.savevm.ram import FULL_BYTES, PageReader
-from emu.savevm.ram import IDSTR as RAM
+from emu.savevm.pages import FULL_BYTES, PageReader
+from emu.savevm.pages import IDSTR as RAM
 from emu.savevm.sections import FOOTER_BYTES, Dialect, Foreign, Frame, Kind, Reader
 from emu.savevm.stream import Progress, Stream, from_bytes, open_file, untold
 from emu.savevm.vmstate import Saved, Values, check_instants
@@ -170,7 +170,7 @@ class Block:
 
 @attrs.define(eq=False)
 class RamContents:
-    """What a save says of RAM, page by page (`ram.Pages`)."""
+    """What a save says of RAM, page by page (`pages.Pages`)."""
 
     by_name: dict[str, Block] = attrs.field(init=False, factory=dict)
 

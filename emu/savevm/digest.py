@@ -28,8 +28,8 @@ from typing import BinaryIO
 
 from emu.savevm.contents import Contents, Schemas, Unknown, read_contents, seekable
 from emu.savevm.description import Key
-from emu.savevm.ram import IDSTR as RAM
-from emu.savevm.ram import VERSION as RAM_VERSION
+from emu.savevm.pages import IDSTR as RAM
+from emu.savevm.pages import VERSION as RAM_VERSION
 from emu.savevm.ram import tree_digest
 from emu.savevm.registry import InParts, Registry
 from emu.savevm.sections import Foreign

@@ -9,10 +9,11 @@ from synthetic import KIB, Machine, UserDisk, dice_of, take_apart
 
 from emu.errors import ConfigError
 from emu.memory import PAGE_BYTES, Ram
-from emu.savevm import ram as ram_module
 from emu.savevm.live import Saving
 from emu.savevm.load import load
-from emu.savevm.ram import FULL_BYTES, PART_BYTES, SCAN_PAGES, register_ram
+from emu.savevm.pages import FULL_BYTES
+from emu.savevm.ram import register_ram
+from emu.savevm.ram_saving import BATCH_PAGES, PART_BYTES, SCAN_PAGES
 from emu.savevm.registry import Registry
 from emu.savevm.sections import Kind, Reader
 from emu.savevm.stream import Stream, from_bytes, open_ops, to_bytes
@@ -129,7 +130,7 @@ class TestStopped:
         Saving(ramful.registry, f, "m").save_whole()
 
         parts = [piece for piece in take_apart(bytes(data)) if piece.kind == Kind.PART]
-        assert len(parts) == 64 // ram_module.BATCH_PAGES
+        assert len(parts) == 64 // BATCH_PAGES
         other = Ramful(64)
         other.load(bytes(data))
         assert other.contents() == ramful.contents()
