@@ -47,8 +47,9 @@ from emu.hw.i8042 import CB_DISABLE_AUX, CB_INT, CB_SYS, CB_TRANSLATE, TEST_PASS
 from emu.hw.port92 import GATE_A20
 from emu.memory import MIB, PAGE_BYTES, SHADOW_BYTES, Memory, Ram
 from emu.nameplate import State as Nameplate
+from emu.savevm.codecs import Unsigned
 from emu.savevm.sections import Foreign, Reader
-from emu.savevm.vmstate import Constant, Section, Subsection, Unsigned, buffer, several, u8, u32
+from emu.savevm.vmstate import Constant, Section, Subsection, buffer, several, u8, u32
 
 MACHINE = "microvm"
 OPTIONS = "acpi=off,pit=on,pic=on,rtc=on,isa-serial=on,x-option-roms=off,auto-kernel-cmdline=off"

@@ -31,6 +31,7 @@ LAYERS = [
         "emu.savevm.stream",
         "emu.images",
     },
+    {"emu.savevm.codecs"},
     # State and its declaration; what a save is written to; the host's side of a line, of drives
     {
         "emu.savevm.vmstate",
@@ -122,6 +123,7 @@ FOR_CARDS = {
     "emu.keys",
     "emu.ports",
     "emu.ps2",
+    "emu.savevm.codecs",
     "emu.savevm.vmstate",
     "emu.shadows",
 }

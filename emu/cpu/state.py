@@ -33,6 +33,7 @@ from emu.cpu.bits import (
     EFLAGS_VM,
 )
 from emu.savevm import vmstate
+from emu.savevm.codecs import Unsigned
 from emu.savevm.vmstate import (
     Constant,
     Saved,
@@ -40,7 +41,6 @@ from emu.savevm.vmstate import (
     Struct,
     Subsection,
     UnfitError,
-    Unsigned,
     Values,
     array,
     flag,

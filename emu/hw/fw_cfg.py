@@ -50,7 +50,8 @@ from emu import attrs
 from emu.errors import ConfigError
 from emu.isa import Slot
 from emu.savevm import vmstate
-from emu.savevm.vmstate import Bool, Field, Saved, Section, Subsection, blob, flag, queue, reg, text
+from emu.savevm.codecs import Bool
+from emu.savevm.vmstate import Field, Saved, Section, Subsection, blob, flag, queue, reg, text
 
 PORT_SELECTOR = 0x510
 PORT_DATA = 0x511

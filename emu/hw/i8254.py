@@ -86,9 +86,8 @@ from emu.clock import NEVER, NS_PER_S, Alarm, Clock
 from emu.irq import Line
 from emu.isa import Slot
 from emu.ports import OPEN_BUS
+from emu.savevm.codecs import Array, Bool
 from emu.savevm.vmstate import (
-    Array,
-    Bool,
     Field,
     Saved,
     Section,

@@ -34,7 +34,8 @@ from emu import attrs
 from emu.clock import Clock
 from emu.irq import Line
 from emu.isa import Slot
-from emu.savevm.vmstate import Bool, Constant, Field, Saved, Section, fields_of, flag, reg
+from emu.savevm.codecs import Bool
+from emu.savevm.vmstate import Constant, Field, Saved, Section, fields_of, flag, reg
 
 PORT = 0x61
 

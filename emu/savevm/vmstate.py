@@ -1,6 +1,6 @@
 """Device state, declared once; how it stands in a stream, declared beside it.
 
-A chip declares what a saved machine must remember about it as an attrs class, `State`, whose
+A chip declares what a saved machine must remember about it as a class, `State`, whose
 fields are made by the functions of the first half of this file:
 
     reg(bits=8)     an unsigned register         flag()          true or false
@@ -13,17 +13,17 @@ fields are made by the functions of the first half of this file:
 That declaration says the width, the power-up value and the meaning of each field, and it is
 kept to: a store that does not fit raises at the line that did it, and so does a stream.
 
-How the State stands on the wire is the second half.  A `Section` names the fields in the order
-and at the size in which they are written; `whole(State, ...)` takes them as declared.  Where
-QEMU has the device, the section has QEMU's name, version, order and representation, `encode`
+How the State stands on the wire is the second half.  A `Section` names the fields in the order in
+which they are written, each with its codec (codecs.py); `whole(State, ...)` takes them as declared.
+Where QEMU has the device, the section has QEMU's name, version, order and representation, `encode`
 translates, and what QEMU has no room for goes to a second section, ``emu/...``.  `Saved` ties a
 State to its one or two sections.  From these the rest is derived:
 
-    save      put(f, section, state)          fields in order, big-endian
-    load      get(f, section, version)        the values, each read and named in errors
+    save      dump(section, state)            fields in order, big-endian
+    load      Section.get(f, version)         the values, each read and named in errors
               Saved.decode(values)            a new, checked State - or StreamError
     inspect   Section.describe(state)         the JSON at the end of the stream
-    document  table(State)                    what the monitor prints, what FORMAT.md shows
+    document  emu.tools.format_tables         the tables of FORMAT.md
 
 This is QEMU's VMStateField with Python's own record type in place of offsetof
 (docs/devel/migration.rst).
@@ -33,11 +33,24 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from emu import attrs
 from emu.clock import NEVER, NS_PER_S
 from emu.errors import StreamError
+from emu.savevm.codecs import (
+    Array,
+    Blob,
+    Bool,
+    Buffer,
+    Choice,
+    Codec,
+    Instant,
+    Several,
+    Signed,
+    Text,
+    Unsigned,
+)
 from emu.savevm.stream import Stream, to_bytes
 
 S = TypeVar("S")
@@ -54,310 +67,6 @@ class UnfitError(ValueError):
     def __init__(self, field: str, problem: str) -> None:
         self.field = field
         super().__init__(f"{field}{problem}")
-
-
-# ==== codecs: how one value stands on the wire ============================================
-
-
-class Codec(Protocol):
-    """One way to write a value and read it back."""
-
-    @property
-    def kind(self) -> str:
-        """What the stream's description calls it."""
-
-    def put(self, f: Stream, value: Any) -> None: ...
-
-    def get(self, f: Stream) -> Any: ...
-
-
-@attrs.frozen
-class Unsigned:
-    """An unsigned number of *size* bytes."""
-
-    size: int
-
-    @property
-    def kind(self) -> str:
-        return f"uint{8 * self.size}"
-
-    def put(self, f: Stream, value: int) -> None:
-        f.put_buffer(int(value).to_bytes(self.size, "big"))
-
-    def get(self, f: Stream) -> int:
-        return int.from_bytes(f.get_buffer(self.size), "big")
-
-
-@attrs.frozen
-class Signed:
-    """A two's complement number of *size* bytes."""
-
-    size: int
-
-    @property
-    def kind(self) -> str:
-        return f"int{8 * self.size}"
-
-    def put(self, f: Stream, value: int) -> None:
-        f.put_buffer(int(value).to_bytes(self.size, "big", signed=True))
-
-    def get(self, f: Stream) -> int:
-        return int.from_bytes(f.get_buffer(self.size), "big", signed=True)
-
-
-@attrs.frozen
-class Bool:
-    """A byte, 0 or 1 and nothing else."""
-
-    kind = "bool"
-
-    def put(self, f: Stream, value: bool) -> None:  # noqa: FBT001 - it is the value
-        f.put_byte(value)
-
-    def get(self, f: Stream) -> bool:
-        value = f.get_byte()
-        if value > 1:
-            raise f.error("not a truth value", found=value, expected="0 or 1")
-        return bool(value)
-
-
-@attrs.frozen
-class Choice:
-    """A byte that holds the value of an enumeration's member."""
-
-    members: type[enum.Enum]
-    kind = "uint8"
-
-    def put(self, f: Stream, value: enum.Enum) -> None:
-        f.put_byte(value.value)
-
-    def get(self, f: Stream) -> enum.Enum:
-        value = f.get_byte()
-        try:
-            return self.members(value)
-        except ValueError:
-            names = ", ".join(f"{each.value} {each.name}" for each in self.members)
-            raise f.error("no such choice", found=value, expected=names) from None
-
-
-@attrs.frozen
-class Instant:
-    """A deadline in nanoseconds; none is -1, as in QEMU."""
-
-    kind = "int64"
-
-    def put(self, f: Stream, value: int) -> None:
-        f.put_sbe64(-1 if value == NEVER else value)
-
-    def get(self, f: Stream) -> int:
-        value = f.get_sbe64()
-        if not -1 <= value < NEVER:
-            raise f.error("not an instant", found=value, expected="-1 or nanoseconds")
-        return NEVER if value == -1 else value
-
-
-@attrs.frozen
-class Buffer:
-    """Exactly *size* bytes."""
-
-    size: int
-    kind = "buffer"
-
-    def put(self, f: Stream, value: bytes) -> None:
-        if len(value) != self.size:
-            raise ValueError(f"{len(value)} bytes for a buffer of {self.size}")
-        f.put_buffer(value)
-
-    def get(self, f: Stream) -> bytes:
-        return f.get_buffer(self.size)
-
-
-@attrs.frozen
-class Blob:
-    """A 32-bit length and that many bytes, *most* at the most."""
-
-    most: int
-    kind = "buffer"
-
-    def put(self, f: Stream, value: bytes) -> None:
-        f.put_be32(len(value))
-        f.put_buffer(value)
-
-    def get(self, f: Stream) -> bytes:
-        size = f.get_be32()
-        if size > self.most:
-            raise f.error("too long", found=f"{size} bytes", expected=f"{self.most} at most")
-        return b"".join(f.get_buffer(min(size - done, 4096)) for done in range(0, size, 4096))
-
-
-@attrs.frozen
-class Text:
-    """A 32-bit length and that many bytes of UTF-8, *most* at the most."""
-
-    most: int
-    kind = "buffer"
-
-    def put(self, f: Stream, value: str) -> None:
-        Blob(self.most).put(f, value.encode())
-
-    def get(self, f: Stream) -> str:
-        try:
-            return Blob(self.most).get(f).decode()
-        except UnicodeDecodeError as error:
-            raise f.error(f"not UTF-8 ({error.reason})") from None
-
-
-@attrs.frozen
-class Array:
-    """*count* values of one kind, one after the other."""
-
-    count: int
-    of: Codec
-
-    @property
-    def kind(self) -> str:
-        return self.of.kind
-
-    def put(self, f: Stream, value: Sequence[Any]) -> None:
-        if len(value) != self.count:
-            raise ValueError(f"{len(value)} values for an array of {self.count}")
-        for each in value:
-            self.of.put(f, each)
-
-    def get(self, f: Stream) -> list[Any]:
-        field = f.field
-        values = []
-        for index in range(self.count):
-            f.field = f"{field}[{index}]"
-            values.append(self.of.get(f))
-        f.field = field
-        return values
-
-
-@attrs.frozen
-class Several:
-    """A 32-bit count and that many values of one kind, *most* at the most."""
-
-    most: int
-    of: Codec
-
-    @property
-    def kind(self) -> str:
-        return self.of.kind
-
-    def put(self, f: Stream, value: Sequence[Any]) -> None:
-        f.put_be32(len(value))
-        Array(len(value), self.of).put(f, value)
-
-    def get(self, f: Stream) -> list[Any]:
-        count = f.get_be32()
-        if count > self.most:
-            raise f.error("too many", found=count, expected=f"{self.most} at most")
-        return list(Array(count, self.of).get(f))
-
-
-@attrs.frozen
-class Struct:
-    """Named values, one after the other: a State, or with `make=dict` a plain mapping."""
-
-    fields: tuple[Field, ...]
-    make: Callable[..., Any] = dict
-    kind = "struct"
-
-    def put(self, f: Stream, value: Any) -> None:
-        values = value if isinstance(value, Mapping) else _values(value)
-        for field in self.fields:
-            field.put(f, values)
-
-    def get(self, f: Stream) -> Any:
-        outer = f.field
-        values: Values = {}
-        for field in self.fields:
-            field.get(f, values, field.since if f.version is None else f.version)
-        f.field = outer
-        return self.make(**values)
-
-
-@attrs.frozen
-class Field:
-    """One named value of a section, in its place there."""
-
-    name: str
-    codec: Codec
-    since: int = 1  # the section's version that brought it
-
-    def put(self, f: Stream, values: Mapping[str, Any]) -> None:
-        self.codec.put(f, values[self.name])
-
-    def get(self, f: Stream, values: Values, version: int) -> None:
-        """Read the value into *values*; one younger than *version* stays away."""
-        if version < self.since:
-            return
-        outer = f.field
-        f.field = f"{outer}.{self.name}" if outer else self.name
-        values[self.name] = self.codec.get(f)
-        f.field = outer
-
-
-@attrs.frozen
-class Constant:
-    """Bytes that QEMU has there and we have no use for: always written so, read and dropped."""
-
-    name: str
-    data: bytes
-    since: int = 1
-
-    @property
-    def codec(self) -> Codec:
-        return Buffer(len(self.data))
-
-    def put(self, f: Stream, values: Mapping[str, Any]) -> None:  # noqa: ARG002
-        f.put_buffer(self.data)
-
-    def get(self, f: Stream, values: Values, version: int) -> None:  # noqa: ARG002
-        if version >= self.since:
-            outer, f.field = f.field, self.name
-            f.get_buffer(len(self.data))
-            f.field = outer
-
-
-# Short names for the tables of the chips; the second argument is the version that brought it.
-
-
-def u8(name: str, since: int = 1) -> Field:
-    return Field(name, Unsigned(1), since)
-
-
-def u16(name: str, since: int = 1) -> Field:
-    return Field(name, Unsigned(2), since)
-
-
-def u32(name: str, since: int = 1) -> Field:
-    return Field(name, Unsigned(4), since)
-
-
-def u64(name: str, since: int = 1) -> Field:
-    return Field(name, Unsigned(8), since)
-
-
-def i32(name: str, since: int = 1) -> Field:
-    return Field(name, Signed(4), since)
-
-
-def i64(name: str, since: int = 1) -> Field:
-    return Field(name, Signed(8), since)
-
-
-def instant_at(name: str, since: int = 1) -> Field:
-    return Field(name, Instant(), since)
-
-
-def buffer(name: str, size: int, since: int = 1) -> Field:
-    return Field(name, Buffer(size), since)
-
-
-def several(name: str, count: int, of: Codec, since: int = 1) -> Field:
-    return Field(name, Array(count, of), since)
 
 
 # ==== fields of a State ===================================================================
@@ -537,19 +246,115 @@ def struct_of(state: type[Any]) -> Struct:
     return Struct(fields_of(state), state)
 
 
-def table(state: type[Any]) -> str:
-    """A table of the fields of *state*, for people."""
-    return "\n".join(
-        f"{each.name:<20} {each.metadata['codec'].kind:<8} {each.metadata['doc']}"
-        for each in attrs.fields(state)
-    )
-
-
 def _values(state: Any) -> Values:
     return {each.name: getattr(state, each.name) for each in attrs.fields(type(state))}
 
 
 # ==== sections ============================================================================
+
+
+@attrs.frozen
+class Struct:
+    """Named values, one after the other: a State, or with `make=dict` a plain mapping."""
+
+    fields: tuple[Field, ...]
+    make: Callable[..., Any] = dict
+    kind = "struct"
+
+    def put(self, f: Stream, value: Any) -> None:
+        values = value if isinstance(value, Mapping) else _values(value)
+        for field in self.fields:
+            field.put(f, values)
+
+    def get(self, f: Stream) -> Any:
+        outer = f.field
+        values: Values = {}
+        for field in self.fields:
+            field.get(f, values, field.since if f.version is None else f.version)
+        f.field = outer
+        return self.make(**values)
+
+
+@attrs.frozen
+class Field:
+    """One named value of a section, in its place there."""
+
+    name: str
+    codec: Codec
+    since: int = 1  # the section's version that brought it
+
+    def put(self, f: Stream, values: Mapping[str, Any]) -> None:
+        self.codec.put(f, values[self.name])
+
+    def get(self, f: Stream, values: Values, version: int) -> None:
+        """Read the value into *values*; one younger than *version* stays away."""
+        if version < self.since:
+            return
+        outer = f.field
+        f.field = f"{outer}.{self.name}" if outer else self.name
+        values[self.name] = self.codec.get(f)
+        f.field = outer
+
+
+@attrs.frozen
+class Constant:
+    """Bytes that QEMU has there and we have no use for: always written so, read and dropped."""
+
+    name: str
+    data: bytes
+    since: int = 1
+
+    @property
+    def codec(self) -> Codec:
+        return Buffer(len(self.data))
+
+    def put(self, f: Stream, values: Mapping[str, Any]) -> None:  # noqa: ARG002
+        f.put_buffer(self.data)
+
+    def get(self, f: Stream, values: Values, version: int) -> None:  # noqa: ARG002
+        if version >= self.since:
+            outer, f.field = f.field, self.name
+            f.get_buffer(len(self.data))
+            f.field = outer
+
+
+# Short names for the tables of the chips; the second argument is the version that brought it.
+
+
+def u8(name: str, since: int = 1) -> Field:
+    return Field(name, Unsigned(1), since)
+
+
+def u16(name: str, since: int = 1) -> Field:
+    return Field(name, Unsigned(2), since)
+
+
+def u32(name: str, since: int = 1) -> Field:
+    return Field(name, Unsigned(4), since)
+
+
+def u64(name: str, since: int = 1) -> Field:
+    return Field(name, Unsigned(8), since)
+
+
+def i32(name: str, since: int = 1) -> Field:
+    return Field(name, Signed(4), since)
+
+
+def i64(name: str, since: int = 1) -> Field:
+    return Field(name, Signed(8), since)
+
+
+def instant_at(name: str, since: int = 1) -> Field:
+    return Field(name, Instant(), since)
+
+
+def buffer(name: str, size: int, since: int = 1) -> Field:
+    return Field(name, Buffer(size), since)
+
+
+def several(name: str, count: int, of: Codec, since: int = 1) -> Field:
+    return Field(name, Array(count, of), since)
 
 
 def always(_state: object) -> bool:
@@ -728,11 +533,6 @@ def _walk(outer: str, state: Any) -> Iterator[tuple[str, attrs.Attribute, Any]]:
 def _unfit(f: Stream, error: UnfitError) -> StreamError:
     f.field = error.field if f.field is None else f"{f.field}.{error.field}"
     return f.error(str(error))
-
-
-def put(f: Stream, section: Section, state: Any) -> None:
-    """Write *state* as *section*."""
-    section.put(f, state)
 
 
 def dump(section: Section, state: Any) -> bytes:

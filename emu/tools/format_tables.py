@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from emu import attrs
-from emu.savevm.vmstate import Array, Codec, Constant, Field, Saved, Section, Several, Struct
+from emu.savevm.codecs import Array, Codec, Several
+from emu.savevm.vmstate import Constant, Field, Saved, Section, Struct
 from emu.tools.saves import SCHEMAS
 
 FORMAT = Path(__file__).parent.parent / "savevm" / "FORMAT.md"

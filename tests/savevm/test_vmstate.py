@@ -8,18 +8,15 @@ from synthetic import Colour, MixerState, Voice
 from emu import attrs
 from emu.clock import NEVER
 from emu.errors import StreamError
+from emu.savevm.codecs import Several, Unsigned
 from emu.savevm.stream import from_bytes
 from emu.savevm.vmstate import (
-    Array,
-    Buffer,
     Constant,
     Field,
     Saved,
     Section,
-    Several,
     Subsection,
     UnfitError,
-    Unsigned,
     array,
     blob,
     buffer,
@@ -29,15 +26,12 @@ from emu.savevm.vmstate import (
     i64,
     instant,
     instant_at,
-    put,
     queue,
     records,
     reg,
     several,
     signed,
-    table,
     text,
-    to_bytes,
     u8,
     u16,
     u32,
@@ -119,9 +113,6 @@ class TestDeclaration:
         with pytest.raises(UnfitError, match=r"list_\[1\]"):
             dump(SECTION, state)
 
-    def test_it_is_a_table_for_people(self) -> None:
-        assert "level                int8     signed" in table(Everything)
-
 
 class TestWire:
     def test_every_field_in_its_place(self) -> None:
@@ -135,13 +126,6 @@ class TestWire:
         )
         assert data == bytes.fromhex(expected + "00000000")
         assert Everything(**values(data)) == state
-
-    def test_put_is_the_section_s(self) -> None:
-        f, data = to_bytes()
-        put(f, SECTION, Everything())
-        f.fflush()
-
-        assert bytes(data) == dump(SECTION, Everything())
 
     def test_no_deadline_is_minus_one(self) -> None:
         section = Section("s", 1, (instant_at("deadline_ns"),))
@@ -162,15 +146,6 @@ class TestWire:
         given = {"a": 1, "b": 2, "c": 3, "d": 4, "e": -5, "f": -6, "g": b"gg", "h": [7, 8]}
 
         assert values(dump(section, given), section) == given
-
-    @pytest.mark.parametrize(
-        ("codec", "value"),
-        [(Buffer(2), b"1"), (Array(2, Unsigned(1)), [1]), (Unsigned(1), 256)],
-    )
-    def test_our_own_mistakes_raise(self, codec, value: object) -> None:
-        f, _ = to_bytes()
-        with pytest.raises((ValueError, OverflowError)):
-            codec.put(f, value)
 
     def test_a_constant_is_written_and_dropped(self) -> None:
         section = Section("s", 2, (u8("a"), Constant("unused", b"\1\2", since=2)), encode=dict)
