@@ -99,7 +99,12 @@ class Shared(ctypes.Structure):
 def _bind(library: ctypes.CDLL) -> str | None:
     """Give the shared object the library's functions; None, or what is missing."""
     unicorns = ctypes.c_void_p(binding.lib._handle)  # noqa: SLF001
-    binds = (library.emu_native_bind, library.emu_tlb_bind, library.emu_delivery_bind)
+    binds = (
+        library.emu_native_bind,
+        library.emu_tlb_bind,
+        library.emu_pause_bind,
+        library.emu_delivery_bind,
+    )
     for each in binds:
         each.restype = ctypes.c_char_p
     library.emu_native_proceed.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]

@@ -1,0 +1,57 @@
+/* PAUSE, which loops that wait are full of: on to the next block, as any other end of a block does.
+ *
+ *     helper_pause                        PAUSE
+ *
+ * Unicorn leaves its loop there, to let another processor run.  There is none here; and to leave the
+ * loop and come back to it takes longer than all else that a waiting loop does, of which a kernel that
+ * polls its serial port makes millions.
+ *
+ * The block that is over has called the helper, and has no code behind the call.  So the helper does
+ * not return to it: it finds the next block as `helper_lookup_tb_ptr` does for every jump that can lead
+ * anywhere, and goes there.
+ */
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "native.h"
+
+#define ENV_EIP 128 /* in CPUX86State, as in layout.py */
+
+static struct {
+    void (*pause)(void *, int);
+    const void *(*lookup_tb_ptr)(void *);
+} real;
+
+/* As emu_native_bind. */
+const char *emu_pause_bind(void *library)
+{
+    *(void **)&real.pause = dlsym(library, "helper_pause_x86_64");
+    *(void **)&real.lookup_tb_ptr = dlsym(library, "helper_lookup_tb_ptr_x86_64");
+    if (!real.pause)
+        return "helper_pause_x86_64";
+    return real.lookup_tb_ptr ? NULL : "helper_lookup_tb_ptr_x86_64";
+}
+
+/* The code to go on at: the next block's, or, where that is yet to be made, the library's way out. */
+LOCAL __attribute__((used)) const void *emu_native_pause(uint8_t *env, int length)
+{
+    if (!emu_native_by_env(env))
+        real.pause(env, length); /* which does not come back */
+    *(uint64_t *)(env + ENV_EIP) += (uint64_t)length;
+    return real.lookup_tb_ptr(env);
+}
+
+/* Called by translated code, with its stack 16-byte aligned before the call: as it is again, without
+ * the return address, where it goes on. */
+__asm__(".text\n"
+        ".globl helper_pause_x86_64\n"
+        ".type helper_pause_x86_64, @function\n"
+        "helper_pause_x86_64:\n"
+        "    sub $8, %rsp\n"
+        "    call emu_native_pause\n"
+        "    add $16, %rsp\n"
+        "    jmp *%rax\n"
+        ".size helper_pause_x86_64, .-helper_pause_x86_64\n");
