@@ -22,6 +22,7 @@ LEFT_OUT = {
     "attr": "classes, by the package attrs: emu.attrs is quicker to import",
     "unicorn": "the Python binding: emu.cpu.binding calls the library",
     "emu.cpu.reference": "--engine reference, and where there is no native one",
+    "emu.cpu.selfcheck": "builds of Unicorn that native.c was not made with",
     "emu.kernels.files": "-kernel and flat images",
     "emu.qemu": "saves in QEMU's dialect",
     "emu.savevm.compare": "emu diff",

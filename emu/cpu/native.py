@@ -11,17 +11,18 @@ run whole and in slices.
 from __future__ import annotations
 
 import ctypes
+import functools
 import weakref
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from emu.clock import NEVER, Costs
-from emu.cpu import binding, corrections, errand, exchange, layout, models, preload, unicorn_h
+from emu.cpu import binding, corrections, errand, layout, models, preload, unicorn_h
 from emu.cpu.binding import InterruptCallback
 from emu.cpu.engine import Calls, Outcome
 from emu.cpu.layout import Registers
 from emu.cpu.models import Model
-from emu.cpu.state import CODE_SEGMENT, DATA_SEGMENT, Segment, State
+from emu.cpu.state import State
 from emu.cpu.stepping import Pace, SteppingEngine
 from emu.cpu.wiring import Wiring, check_run
 from emu.errors import HostError
@@ -305,98 +306,18 @@ class NativeEngine(SteppingEngine):
 # ---- the self-check ----------------------------------------------------------------------
 
 
-class _NoCalls:
-    """The guest of the self-check does nothing that an engine needs help with."""
-
-    def __init__(self) -> None:
-        self.called = False
-
-    def port_read(self, port: int, size: int, now_ns: int) -> int:  # noqa: ARG002
-        self.called = True
-        return 0
-
-    def port_write(self, port: int, size: int, value: int, now_ns: int) -> None:  # noqa: ARG002
-        self.called = True
-
-    def exception(self, vector: int) -> None:  # noqa: ARG002
-        self.called = True
-
-    def invalid_instruction(self) -> None:
-        self.called = True
-
-    def sysenter(self) -> None:
-        self.called = True
-
-    def syscall(self) -> None:
-        self.called = True
-
-    def failed(self, error: BaseException) -> None:  # noqa: ARG002
-        self.called = True
-
-
-# 32 times: change the immediate of an instruction of this very block, add it up, store the sum;
-# then halt.  Each round enters three blocks (the one cut short by the store that changes it, that
-# store again as a block of its own, and the rest), and the HLT is one more.
-_CHECK_CODE = bytes.fromhex(
-    "b9 20 00"  # mov cx, 32
-    "bb 00 20"  # mov bx, 2000h
-    "00 0e 0b 01"  # again: add [patched], cl
-    "04 00"  # add al, 0; the immediate is at 10Bh
-    "00 07"  # add [bx], al
-    "e2 f6"  # loop again
-    "f4"  # hlt
-)
-_CHECK_START = 0x100
-_CHECK_RESULT = 0x2000
-_CHECK_BLOCKS = 32 * 3 + 1
-_CHECK_MOST = 10 * _CHECK_BLOCKS  # by then it has gone wrong
-
-
-def _check_result() -> int:
-    """What the self-check's guest is to compute."""
-    added = total = stored = 0
-    for cx in range(32, 0, -1):
-        added = (added + cx) & 0xFF
-        total = (total + added) & 0xFF
-        stored = (stored + total) & 0xFF
-    return stored
-
-
-def _check_guest(library: ctypes.CDLL, slice_blocks: int) -> str | None:
-    """Run the self-check's guest in slices of so many blocks: None, or what is wrong."""
-    memory = Memory(Ram("check.ram", MIB), Ram("check.rom", PAGE_BYTES))
-    calls = _NoCalls()
-    engine = NativeEngine(library, memory, Model.I486, Costs(block_ns=1), calls)
-    memory.ram.write(_CHECK_START, _CHECK_CODE)
-    data = Segment(flags=DATA_SEGMENT)
-    state = State(eip=_CHECK_START, cs=Segment(flags=CODE_SEGMENT), ds=data, es=data, ss=data)
-    exchange.write_registers(engine.registers, state)
-    outcome = Outcome.STOPPED
-    while outcome is Outcome.STOPPED and engine.now_ns < _CHECK_MOST:
-        engine.deadline_ns = min(engine.now_ns + slice_blocks, _CHECK_MOST)
-        outcome = engine.run()
-    blocks = engine.now_ns
-    found = memory.ram.read(_CHECK_RESULT, 1)[0]
-    engine.close()
-    if calls.called or outcome is not Outcome.HALTED or found != _check_result():
-        return "a guest that changes its own code computes wrongly"
-    if blocks != _CHECK_BLOCKS:
-        return f"in slices of {slice_blocks} a guest enters {blocks} blocks, not {_CHECK_BLOCKS}"
-    return None
-
-
 def _check(library: ctypes.CDLL) -> str | None:
     """None if the engine does what it should, or what it does not."""
+    from emu.cpu import selfcheck
+
     memory = Memory(Ram("check.ram", MIB), Ram("check.rom", PAGE_BYTES))
-    engine = NativeEngine(library, memory, Model.PENTIUM3, Costs(), _NoCalls())
+    engine = NativeEngine(library, memory, Model.PENTIUM3, Costs(), selfcheck.NoCalls())
     problem = binding.check_layout(engine._uc, lambda: engine.registers)  # noqa: SLF001
     learned = bool(engine._shared.tcg)  # noqa: SLF001
     engine.close()
     if not learned:
         problem = "its translator does not call the stand-ins"
-    for slice_blocks in (_CHECK_MOST, 1, 3):
-        problem = problem or _check_guest(library, slice_blocks)
-    return problem
+    return problem or selfcheck.run(functools.partial(NativeEngine, library))
 
 
 def _check_scope(library: ctypes.CDLL) -> str | None:

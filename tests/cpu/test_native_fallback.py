@@ -17,7 +17,7 @@ import pytest
 from rig import ENGINES, Rig, needs_native, python
 
 from emu import attrs
-from emu.cpu import binding, choose, errand, layout, native, preload
+from emu.cpu import binding, choose, errand, layout, native, preload, selfcheck
 from emu.cpu.engine import EngineChoice
 from emu.cpu.layout import Registers
 from emu.errors import ConfigError
@@ -257,7 +257,7 @@ class TestSelfCheck:
         assert native._find_problem() == (None, "its translator does not call the stand-ins")
 
     def test_blocks_counted_differently(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(native, "_CHECK_BLOCKS", 96)
+        monkeypatch.setattr(selfcheck, "BLOCKS", 96)
 
         assert native._find_problem() == (
             None,
@@ -275,8 +275,8 @@ class TestSelfCheck:
     def test_a_guest_that_goes_wrong(
         self, old: str, new: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        code = native._CHECK_CODE.replace(bytes.fromhex(old), bytes.fromhex(new))
-        monkeypatch.setattr(native, "_CHECK_CODE", code)
+        code = selfcheck.CODE.replace(bytes.fromhex(old), bytes.fromhex(new))
+        monkeypatch.setattr(selfcheck, "CODE", code)
 
         assert native._find_problem() == (
             None,
@@ -395,7 +395,7 @@ class TestNoCalls:
     """The self-check's guest needs no help; whatever it asks for counts against it."""
 
     def test_each(self) -> None:
-        calls = [native._NoCalls() for _ in range(7)]
+        calls = [selfcheck.NoCalls() for _ in range(7)]
 
         assert calls[0].port_read(0, 1, 0) == 0
         calls[1].port_write(0, 1, 0, 0)
@@ -406,4 +406,4 @@ class TestNoCalls:
         calls[6].failed(ValueError())
 
         assert all(each.called for each in calls)
-        assert not native._NoCalls().called
+        assert not selfcheck.NoCalls().called
