@@ -41,6 +41,7 @@ from emu.kernels.placement import GDT, Piece, Placement, Room, memory_map
 from emu.memory import MIB
 
 SECTOR_BYTES = 512
+PARAGRAPH_BYTES = 16
 ZERO_PAGE_BYTES = 4096
 
 EXT_MEM_K = 0x002
@@ -150,11 +151,11 @@ def _check(kernel: bytes, version: int) -> None:
 def _protected_mode_code(kernel: bytes, version: int) -> bytes:
     """What is behind the sectors of the setup; ConfigError where its end is missing."""
     start = ((kernel[SETUP_SECTS] or DEFAULT_SETUP_SECTS) + 1) * SECTOR_BYTES
-    size = _field(kernel, SYSSIZE, 4) * 16 if version >= 0x204 else len(kernel) - start
-    if size <= 0 or start + size > len(kernel):
-        raise ConfigError(
-            f"Linux kernel: cut short: {len(kernel)} bytes, expected {start + size} or more"
-        )
+    least = start + 1
+    if version >= 0x204:  # SYSSIZE is in paragraphs, and not every kernel's last one is full
+        least = start + max(1, _field(kernel, SYSSIZE, 4) * PARAGRAPH_BYTES - PARAGRAPH_BYTES + 1)
+    if len(kernel) < least:
+        raise ConfigError(f"Linux kernel: cut short: {len(kernel)} bytes, expected {least} or more")
     return kernel[start:]
 
 
