@@ -17,6 +17,8 @@ SEGMENT = BUFFER >> 4
 KIB, MIB = 1 << 10, 1 << 20
 
 HOME = b"\x1b[2J"  # what a change of mode sends
+CODE_PAGE_437 = " ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼"
+CODE_PAGE_437 += bytes(range(0x20, 0x7F)).decode() + "⌂" + bytes(range(0x80, 0x100)).decode("cp437")
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +56,30 @@ class TestInt10:
         """Row and column."""
         return divmod(bios.call(0x10, eax=0x0300).dx, 256)
 
-    def test_text_is_sent_as_it_is(self, bios: Bios) -> None:
+    def test_ascii_is_sent_as_it_is(self, bios: Bios) -> None:
         """AH = 0Eh: nothing but what is printed, over line ends, bell, backspace and last column."""
         text = b"one\r\ntwo\x07 three\x08\x08\r\n" + b"x" * 100 + b"\r\ny"
 
         assert self.write(bios, text) == text
         assert self.cursor(bios) == (4, 1)
+
+    def test_the_other_characters_are_a_pc_s_in_utf_8(self, bios: Bios) -> None:
+        """Code page 437; in place control characters are characters, too, and one that is empty."""
+        said = b"".join(
+            bios.call_and_hear(0x10, eax=0x0A00 | code, ecx=1)[1] for code in range(256)
+        )
+        assert said.decode().replace("\x1b[1;1H", "") == CODE_PAGE_437
+
+    def test_a_teletype_obeys_four_of_them(self, bios: Bios) -> None:
+        """BEL, BS, LF, CR; the others are characters, of one column each."""
+        obeyed = b"\x07\x08\n\r"
+        for code in range(256):
+            bios.call(0x10, eax=0x0200, edx=0x0101)
+            said = self.write(bios, bytes([code])).replace(b"\x1b[2;2H", b"")
+            if code in obeyed:
+                assert said == bytes([code])
+            else:
+                assert (said.decode(), self.cursor(bios)) == (CODE_PAGE_437[code], (1, 2))
 
     def test_the_cursor_follows(self, bios: Bios) -> None:
         """AH = 03h."""

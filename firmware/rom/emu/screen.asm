@@ -1,8 +1,10 @@
 ; ==== INT 10h: a screen, which is a terminal on COM1 ====
 ;
-; Text is sent as it is.  The cursor is kept as a screen's is; only where a character is to come
+; ASCII is sent as it is.  The other characters are those of a PC's screen, code page 437, and are
+; sent in UTF-8: frames and blocks, accents, and what control characters look like where they
+; control nothing.  The cursor is kept as a screen's is; only where a character is to come
 ; elsewhere than right of the last one, the terminal is told by an escape sequence (ECMA-48).  So
-; a guest that only prints sends nothing but what it prints.
+; a guest that only prints ASCII sends nothing but what it prints.
 ;
 ;       00h     set a mode: clears the screen; the mode is remembered and is always 80x25 text
 ;       01h     remember the cursor's type
@@ -18,7 +20,7 @@
 ;       others  nothing
 ;
 ; Not done: colours, pages, windows to scroll, cursor types, graphics.  The terminal is taken to have
-; 80 columns and 25 rows, and to know ASCII and whatever else the guest sends.
+; 80 columns and 25 rows, and to know UTF-8.
 
 COLUMNS         equ     80
 ROWS            equ     25
@@ -165,7 +167,7 @@ teletype:
 ; a terminal's does.  Changes AH.
 screen_put:
         call    screen_at_cursor
-        call    com1_put
+        call    screen_send
         inc     byte [BDA_CURSOR]
         cmp     byte [BDA_CURSOR], COLUMNS
         jb      screen_follow
@@ -209,6 +211,49 @@ screen_at_cursor:
         pop     ax
         ret
 
+; Send the character AL of code page 437 in UTF-8 (RFC 3629, section 3).  Changes nothing.
+screen_send:
+        cmp     al, ' '
+        jb      .other
+        cmp     al, 7Fh
+        jb      com1_put                ; ASCII
+.other: push    ax
+        push    bx
+        mov     bx, code_page_437
+        movzx   ax, al
+        cmp     al, ' '
+        jb      .listed                 ; the table has 00h to 1Fh,
+        sub     ax, 7Fh - ' '           ; and then 7Fh to FFh
+.listed:
+        add     bx, ax
+        add     bx, ax
+        mov     bx, [cs:bx]
+        cmp     bh, 0800h >> 8
+        jae     .three
+        cmp     bx, 80h
+        jb      .last                   ; 00h looks like a space
+        mov     ax, bx
+        shr     ax, 6
+        or      al, 0C0h                ; 110: the first byte of two, bits 10 to 6
+        jmp     .before_last
+.three: mov     al, bh
+        shr     al, 4
+        or      al, 0E0h                ; 1110: the first byte of three, bits 15 to 12
+        call    com1_put
+        mov     ax, bx
+        shr     ax, 6
+        and     al, 3Fh
+        or      al, 80h                 ; 10: one more, of 6 bits
+.before_last:
+        call    com1_put
+        and     bl, 3Fh
+        or      bl, 80h
+.last:  mov     al, bl
+        call    com1_put
+        pop     bx
+        pop     ax
+        ret
+
 ; Send the string at CS:SI.  Changes SI.
 screen_text:
         push    ax
@@ -241,3 +286,27 @@ screen_number:
 
 text_escape:    db      ESC, "[", 0
 text_clear:     db      ESC, "[2J", 0
+
+; In Unicode, what the characters 00h to 1Fh and 7Fh to FFh of code page 437 look like.
+code_page_437:
+        dw      0020h, 263Ah, 263Bh, 2665h, 2666h, 2663h, 2660h, 2022h        ; 00h
+        dw      25D8h, 25CBh, 25D9h, 2642h, 2640h, 266Ah, 266Bh, 263Ch        ; 08h
+        dw      25BAh, 25C4h, 2195h, 203Ch, 00B6h, 00A7h, 25ACh, 21A8h        ; 10h
+        dw      2191h, 2193h, 2192h, 2190h, 221Fh, 2194h, 25B2h, 25BCh        ; 18h
+        dw      2302h                                                         ; 7Fh
+        dw      00C7h, 00FCh, 00E9h, 00E2h, 00E4h, 00E0h, 00E5h, 00E7h        ; 80h
+        dw      00EAh, 00EBh, 00E8h, 00EFh, 00EEh, 00ECh, 00C4h, 00C5h        ; 88h
+        dw      00C9h, 00E6h, 00C6h, 00F4h, 00F6h, 00F2h, 00FBh, 00F9h        ; 90h
+        dw      00FFh, 00D6h, 00DCh, 00A2h, 00A3h, 00A5h, 20A7h, 0192h        ; 98h
+        dw      00E1h, 00EDh, 00F3h, 00FAh, 00F1h, 00D1h, 00AAh, 00BAh        ; A0h
+        dw      00BFh, 2310h, 00ACh, 00BDh, 00BCh, 00A1h, 00ABh, 00BBh        ; A8h
+        dw      2591h, 2592h, 2593h, 2502h, 2524h, 2561h, 2562h, 2556h        ; B0h
+        dw      2555h, 2563h, 2551h, 2557h, 255Dh, 255Ch, 255Bh, 2510h        ; B8h
+        dw      2514h, 2534h, 252Ch, 251Ch, 2500h, 253Ch, 255Eh, 255Fh        ; C0h
+        dw      255Ah, 2554h, 2569h, 2566h, 2560h, 2550h, 256Ch, 2567h        ; C8h
+        dw      2568h, 2564h, 2565h, 2559h, 2558h, 2552h, 2553h, 256Bh        ; D0h
+        dw      256Ah, 2518h, 250Ch, 2588h, 2584h, 258Ch, 2590h, 2580h        ; D8h
+        dw      03B1h, 00DFh, 0393h, 03C0h, 03A3h, 03C3h, 00B5h, 03C4h        ; E0h
+        dw      03A6h, 0398h, 03A9h, 03B4h, 221Eh, 03C6h, 03B5h, 2229h        ; E8h
+        dw      2261h, 00B1h, 2265h, 2264h, 2320h, 2321h, 00F7h, 2248h        ; F0h
+        dw      00B0h, 2219h, 00B7h, 221Ah, 207Fh, 00B2h, 25A0h, 00A0h        ; F8h
