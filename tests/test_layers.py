@@ -87,7 +87,7 @@ INSIDE = {
         # from State to engine and back; interrupts and exceptions
         {"emu.cpu.exchange", "emu.cpu.tasks", "emu.cpu.corrections"},
         {"emu.cpu.errand", "emu.cpu.delivery"},
-        {"emu.cpu.selfcheck"},
+        {"emu.cpu.selfcheck", "emu.cpu.instructions"},
         # the two engines, and who drives either
         {"emu.cpu.reference", "emu.cpu.native", "emu.cpu.processor"},
         {"emu.cpu.choose"},

@@ -547,7 +547,7 @@ const char *emu_delivery_bind(void *library)
     return real_sysenter ? NULL : "helper_sysenter_x86_64";
 }
 
-/* To ring 0 by the three MSRs (SDM 2B, SYSENTER), as in processor.py, which also looks at the
+/* To ring 0 by the three MSRs (SDM 2B, SYSENTER), as in instructions.py, which also looks at the
  * instruction, and so marks its pages as accessed. */
 static bool enter_system(struct emu_native_engine *e, uint32_t length)
 {

@@ -2,7 +2,8 @@
 
 Pins:  INTR (a level), A20, RESET; INTA is the callable `acknowledge`, the falling FERR# the callable
 `numeric_error`, and IGNNE# is pulled low by `ignore_numeric_error`.  Instructions are the engine's
-(engine.py), delivery of interrupts and exceptions delivery.py's; time passes here:
+(engine.py), and what it leaves of them instructions.py's; interrupts and exceptions are delivered by
+delivery.py.  Time passes here:
 
 - The engine's clock is the machine's while it runs.  A port access first brings
   `clock` up to date, charges its cost and fires the alarms that are due; so a chip always sees the
@@ -25,34 +26,15 @@ from typing import Protocol
 
 from emu import attrs
 from emu.clock import NEVER, Clock
-from emu.cpu import ctrl_c, delivery, errand, exchange, layout, models, segments
-from emu.cpu.bits import (
-    CR0_NE,
-    DR6_BS,
-    DR7_ENABLED,
-    EFLAGS_IF,
-    EFLAGS_RF,
-    EFLAGS_TF,
-    EFLAGS_VM,
-)
+from emu.cpu import ctrl_c, delivery, errand, exchange, instructions, layout
+from emu.cpu.bits import CR0_NE, DR6_BS, DR7_ENABLED, EFLAGS_IF, EFLAGS_TF
 from emu.cpu.delivery import Event, Kind, Shutdown
 from emu.cpu.engine import Engine, EngineFactory, Outcome
-from emu.cpu.layout import CS, ESP, SS, Registers
 from emu.cpu.models import Model
 from emu.cpu.state import A20_BIT, State
-from emu.cpu.vectors import BP, DB, GP, HELD_BACK, MF, OF, UD, WITH_ERROR_CODE
+from emu.cpu.vectors import DB, HELD_BACK, MF, WITH_ERROR_CODE
 from emu.memory import Memory
 from emu.shadows import Shadows
-
-INT1_OPCODE, INT3_OPCODE, INTO_OPCODE = 0xF1, 0xCC, 0xCE
-LOCK = 0xF0
-PREFIXES = frozenset(bytes.fromhex("26 2e 36 3e 64 65 66 67 f0 f2 f3"))
-SYSENTER_BYTES = SYSCALL_BYTES = 2
-
-# What SYSENTER loads: flat segments, whatever the descriptor tables say (SDM 2B, SYSENTER).
-FLAT_LIMIT = 0xFFFF_FFFF
-SYSENTER_CODE = 0x00C0_9B00  # 32-bit, page granular, ring 0 code
-SYSENTER_STACK = 0x00C0_9300
 
 
 class PortAccess(Protocol):
@@ -355,7 +337,7 @@ class Processor:
             registers.dr[6] = self._refused_dr6  # single step's trap, of what has not been executed
         elif registers.exception_is_int:
             registers.exception_is_int = 0
-            self._raise(self._software_interrupt(registers, vector))
+            self._raise(instructions.software_interrupt(registers, self.memory, vector))
         elif vector == MF and not registers.cr[0] & CR0_NE:
             self._freeze()
         elif vector == HELD_BACK:
@@ -383,81 +365,24 @@ class Processor:
         self.engine.now_ns += self.clock.costs.block_ns
         self._deliver(event)
 
-    def _software_interrupt(self, registers: Registers, vector: int) -> Event:
-        """INT n, INT3 or INTO: EIP is past it; go back to it, in case its delivery faults.
-
-        A prefix before it is not gone back over.
-        """
-        next_eip = registers.eip
-        opcode = self._code_byte(registers, next_eip - 1) if vector in (BP, OF) else 0
-        if opcode in (INT3_OPCODE, INTO_OPCODE):
-            kind, length = Kind.SOFTWARE_EXCEPTION, 1
-        else:
-            kind, length = Kind.SOFTWARE, 2
-        registers.eip = (next_eip - length) & 0xFFFF_FFFF
-        return Event(vector, kind, return_eip=next_eip)
-
     def invalid_instruction(self) -> None:
-        """What the engine does not know; INT1, which it should, is among it, and so is INT 6."""
-        registers = self.engine.registers
-        eip = registers.eip
-        length = self._prefixes(registers) + 1
-        code = [self._code_byte(registers, eip + at) for at in range(length)]
-        if registers.exception_is_int:
-            registers.exception_is_int = 0
-            event = Event(UD, Kind.SOFTWARE, return_eip=registers.exception_next_eip)
-        elif code[-1] == INT1_OPCODE and LOCK not in code:
-            event = Event(DB, Kind.PRIVILEGED_SOFTWARE_EXCEPTION, return_eip=eip + length)
-        else:
-            event = Event(UD, Kind.EXCEPTION, return_eip=eip)
-        self._raise(event)
-
-    def _code_byte(self, registers: Registers, eip: int) -> int:
-        return delivery.read_code_byte(registers, self.memory, registers.segs[CS].base + eip)
+        self._raise(instructions.invalid(self.engine.registers, self.memory))
 
     def sysenter(self) -> None:
-        """SYSENTER: to ring 0 by the three MSRs (SDM 2B); the engine has no code for it."""
-        registers = self.engine.registers
-        length = self._prefixes(registers) + SYSENTER_BYTES
-        selector = registers.sysenter_cs & 0xFFFC
-        if not self.model.cpuid(1).edx & models.SEP:
-            self._refuse(UD, None, length)
-        elif not selector:
-            self._refuse(GP, 0, length)
-        else:
-            for segment, number, flags in (
-                (CS, selector, SYSENTER_CODE),
-                (SS, selector + 8, SYSENTER_STACK),
-            ):
-                cache = registers.segs[segment]
-                cache.selector, cache.base, cache.limit, cache.flags = number, 0, FLAT_LIMIT, flags
-            registers.regs[ESP] = registers.sysenter_esp & 0xFFFF_FFFF
-            registers.eip = (registers.sysenter_eip & 0xFFFF_FFFF) - length
-            registers.other_flags &= ~(EFLAGS_VM | EFLAGS_IF | EFLAGS_RF)
-            segments.settle_hflags(registers, 0)
+        refused = instructions.sysenter(self.engine.registers, self.memory, self.model)
+        if refused is not None:
+            self._refuse(refused)
 
     def syscall(self) -> None:
-        """SYSCALL: no processor of this machine has it; the engine takes it to do nothing."""
-        registers = self.engine.registers
-        self._refuse(UD, None, self._prefixes(registers) + SYSCALL_BYTES)
+        self._refuse(instructions.syscall(self.engine.registers, self.memory))
 
-    def _prefixes(self, registers: Registers) -> int:
-        """How many prefixes the instruction has that is being executed."""
-        count = 0
-        while self._code_byte(registers, registers.eip + count) in PREFIXES:
-            count += 1
-        return count
+    def _refuse(self, event: Event) -> None:
+        """Have the instruction under way, to whose start EIP has gone back, raise an exception.
 
-    def _refuse(self, vector: int, error_code: int | None, length: int) -> None:
-        """Have the instruction under way, of *length* bytes, raise an exception.
-
-        Here it is too late for that; so the engine is sent back to it, and stopped before it.
+        Here it is too late for that; so the engine is stopped before it.
         """
-        registers = self.engine.registers
-        eip = registers.eip
-        registers.eip = eip - length
-        self._refused = Event(vector, Kind.EXCEPTION, error_code, return_eip=eip)
-        self._refused_dr6 = registers.dr[6]
+        self._refused = event
+        self._refused_dr6 = self.engine.registers.dr[6]
         self._pause()
 
     def failed(self, error: BaseException) -> None:

@@ -15,8 +15,9 @@ import pytest
 from rig import CODE, DELIVERIES, ENGINES, Rig, protected_mode
 
 import emu
+from emu.cpu import instructions
 from emu.cpu.delivery import Event
-from emu.cpu.processor import Pause, Processor
+from emu.cpu.processor import Pause
 from emu.isa import Slot
 
 READ, WRITE = 0x60, 0x61
@@ -182,7 +183,7 @@ class TestExceptions:
     ) -> None:
         """Wherever they are, none is lost in C."""
         rig.load(code, protected_mode())
-        monkeypatch.setattr(Processor, "_prefixes", broken)
+        monkeypatch.setattr(instructions, "_prefixes", broken)
 
         with pytest.raises(Broken):
             rig.run()

@@ -113,9 +113,9 @@ CURES = {
         "test_exceptions.py::TestLOCK::test_is_undefined",
     ),
     "INT 6, taken for an invalid opcode": Cure(
-        "processor.py",
-        "            event = Event(UD, Kind.SOFTWARE, return_eip=registers.exception_next_eip)\n",
-        "            event = Event(UD, Kind.EXCEPTION, return_eip=eip)\n",
+        "instructions.py",
+        "        event = Event(UD, Kind.SOFTWARE, return_eip=registers.exception_next_eip)\n",
+        "        event = Event(UD, Kind.EXCEPTION, return_eip=eip)\n",
         "test_exceptions.py::TestINT6",
     ),
     "flags, lost by LOOPE and LOOPNE": Cure(
@@ -179,8 +179,8 @@ CURES = {
         "test_addresses.py",
     ),
     "INT n, whose EIP is past it": Cure(
-        "processor.py",
-        "        registers.eip = (next_eip - length) & 0xFFFF_FFFF\n",
+        "instructions.py",
+        "    registers.eip = (next_eip - length) & 0xFFFF_FFFF\n",
         "",
         "test_exceptions.py::TestWhichEvent::test_a_fault_on_the_way_to_INT_n_returns_to_it",
     ),
