@@ -29,7 +29,7 @@ from emu.cpu.engine import EngineChoice
 from emu.cpu.models import Model
 from emu.cpu.processor import Pause
 from emu.errors import ConfigError, HostError, StreamError
-from emu.host import ends
+from emu.host import ctrl_c, ends
 from emu.host.descriptors import poll
 from emu.host.ends import HostEnd
 from emu.images import Source as File
@@ -47,6 +47,7 @@ RTC_BASE_MOST_S = (1 << 40) - 1
 DEFAULT_RTC_BASE = datetime(2000, 1, 1, tzinfo=UTC)  # the same every time, so that runs are, too
 
 SLICE_NS = 2_000_000  # so often the host's side is looked at, at the least
+ALONE_SLICE_NS = 20_000_000  # the same where nobody is there who could send anything
 SERIAL_READ_BYTES = 16  # as many as the UART has room for: no reading ahead
 IDLE_WAIT_S = 0.05
 IDLE_NS = 10 * NS_PER_S  # a guest that sleeps so long and that nobody can wake is done
@@ -357,6 +358,10 @@ class Machine:
         self._stop_asked = False
         self._exit_value = None
         self._awake_ns = self._clock.now_ns
+        with ctrl_c.held(self.stop):
+            return self._run(front)
+
+    def _run(self, front: Front | None) -> Stopped:
         while True:
             if self._reset_asked:
                 self._reset_asked = False
@@ -380,7 +385,8 @@ class Machine:
 
     def _go_on(self) -> Stopped | None:
         """Run a slice; how the run ends, where the guest cannot go on."""
-        slice_end_ns = self._clock.now_ns + SLICE_NS
+        slice_ns = ALONE_SLICE_NS if self._serial_end.at_end else SLICE_NS
+        slice_end_ns = self._clock.now_ns + slice_ns
         end_ns = min(slice_end_ns, self._inputs.next_ns, self._goals.next_ns)
         began_ns = self._clock.now_ns
         pause = self._board.processor.run(end_ns)

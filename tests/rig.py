@@ -32,6 +32,7 @@ from emu.cpu.layout import Registers
 from emu.cpu.models import Model
 from emu.cpu.processor import Pause, Processor
 from emu.cpu.state import Segment, State
+from emu.host import ctrl_c
 from emu.memory import MIB, PAGE_BYTES, Memory, Ram
 
 GDT, TSS, CODE, DATA, IDT = 0x800, 0xA00, 0x1000, 0x2000, 0x4000
@@ -217,7 +218,8 @@ class Rig:
 
     def run(self, ns: int = LONG_NS) -> Pause:
         """Run for so long, or until the guest halts."""
-        return self.processor.run(self.clock.now_ns + ns)
+        with ctrl_c.held(self.processor.stop):
+            return self.processor.run(self.clock.now_ns + ns)
 
     def stack(self, count: int, size: int = 4) -> list[int]:
         """The topmost items of the stack, from ESP up; its segment begins at 0."""

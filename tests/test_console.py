@@ -318,7 +318,7 @@ class TestPace:
             monkeypatch.setattr(console, "_pacer", asked)
             vm.run(front=console)
 
-        assert (len(asked.times_ns) > 3) is paced
+        assert bool(asked.times_ns) is paced
         assert asked.times_ns == sorted(asked.times_ns)
 
 

@@ -70,7 +70,7 @@ LAYERS = [
 # The same within each package.
 INSIDE = {
     "emu.host": [
-        {"emu.host.descriptors"},
+        {"emu.host.descriptors", "emu.host.ctrl_c"},
         {"emu.host.pty", "emu.host.sockets", "emu.host.terminal"},
         {"emu.host.ends"},
     ],
@@ -79,7 +79,7 @@ INSIDE = {
         {"emu.cpu.sources"},
         {"emu.cpu.preload"},
         # the processor's vocabulary
-        {"emu.cpu.bits", "emu.cpu.vectors", "emu.cpu.unicorn_h", "emu.cpu.ctrl_c"},
+        {"emu.cpu.bits", "emu.cpu.vectors", "emu.cpu.unicorn_h"},
         {"emu.cpu.layout", "emu.cpu.models"},
         # what an engine is, how Unicorn is reached, and how the guest's memory is
         {"emu.cpu.engine", "emu.cpu.binding", "emu.cpu.paging"},
@@ -142,9 +142,6 @@ OUTSIDE = {
     "uuid",
 }
 OUTSIDE_CALLS = {"now", "today", "utcnow", "urandom", "getrandom", "monotonic", "perf_counter"}
-MAY_LOOK_OUTSIDE = {
-    "emu.cpu.ctrl_c": {"threading"},  # asks which thread it is in: only the main one has signals
-}
 
 # What pyproject.toml has as an extra, and who goes without where it is not there.
 EXTRAS = {"emu.tools.disassembly": {"capstone"}}
@@ -264,7 +261,7 @@ def test_nobody_within_the_machine_looks_outside(module: str) -> None:
     """Time is the guest's, and there is one thread."""
     others = {name.partition(".")[0] for name in imports(module)}
 
-    assert others & OUTSIDE <= MAY_LOOK_OUTSIDE.get(module, set())
+    assert not others & OUTSIDE
     assert not set(calls(module)) & OUTSIDE_CALLS
 
 

@@ -10,6 +10,7 @@ import io
 import os
 import random
 import resource
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -296,6 +297,79 @@ class TestEnds:
 
 
 # ==== reset and boot order ================================================================
+
+
+class TestLookingUp:
+    """Between slices somebody may look at the machine, and what he sent is taken in."""
+
+    def looks(self, vm: Machine) -> int:
+        looks = 0
+
+        class Onlooker:
+            def attend(self, _vm: Machine) -> None:
+                nonlocal looks
+                looks += 1
+
+        vm.run(emu.clock(100 * MS), front=Onlooker())
+        return looks
+
+    def test_often_while_somebody_may_type(self, machine) -> None:
+        assert self.looks(machine(SPIN, serial=MemoryEnd())) == 100 // 2 + 1
+
+    def test_less_often_where_nobody_can(self, machine) -> None:
+        assert self.looks(machine(SPIN, serial="none")) == 100 // 20 + 1
+
+    def test_less_often_when_all_has_been_typed(self, machine) -> None:
+        end = MemoryEnd()
+        end.at_end = True
+
+        assert self.looks(machine(SPIN, serial=end)) == 100 // 20 + 1
+
+
+class TestCtrlC:
+    """It ends the run where the machine is whole, and KeyboardInterrupt says so."""
+
+    def press(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def test_in_the_middle_of_a_block(self, machine) -> None:
+        """The character arrives, and the machine goes on as if nothing had been."""
+        ends = [MemoryEnd(), MemoryEnd()]
+        write = ends[0].write
+
+        def write_and_press(data: bytes) -> None:
+            write(data)
+            if ends[0].sent.endswith(b"Hello"):
+                self.press()
+
+        ends[0].write = write_and_press
+        pressed, other = (machine("hello", serial=end) for end in ends)
+
+        with pytest.raises(KeyboardInterrupt):
+            pressed.run()
+        for vm in (pressed, other):
+            vm.run(emu.clock(100 * MS))
+
+        assert ends[0].sent.startswith(ROM_LINE)
+        assert ends[0].sent == ends[1].sent
+        assert pressed.digest() == other.digest()
+
+    def test_between_two_slices(self, machine) -> None:
+        """Whoever sits before the machine does what he is at, and the run ends there."""
+        pressed_ns = []
+
+        class Onlooker:
+            def attend(_self, vm: Machine) -> None:  # noqa: N805 - the test is self
+                if vm.clock.now_ns >= 10 * MS:
+                    self.press()
+                    pressed_ns.append(vm.clock.now_ns)
+
+        vm = machine(SPIN)
+
+        with pytest.raises(KeyboardInterrupt):
+            vm.run(front=Onlooker())
+        assert pressed_ns == [vm.clock.now_ns]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 class TestReset:

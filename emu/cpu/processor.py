@@ -26,7 +26,7 @@ from typing import Protocol
 
 from emu import attrs
 from emu.clock import NEVER, Clock
-from emu.cpu import ctrl_c, delivery, errand, exchange, instructions, layout
+from emu.cpu import delivery, errand, exchange, instructions, layout
 from emu.cpu.bits import CR0_NE, DR6_BS, DR7_ENABLED, EFLAGS_IF, EFLAGS_TF
 from emu.cpu.delivery import Event, Kind, Shutdown
 from emu.cpu.engine import Engine, EngineFactory, Outcome
@@ -198,13 +198,13 @@ class Processor:
     def run(self, until_ns: int) -> Pause:
         """Run to the first block's start at or after *until_ns*, a stop, a HLT or a shutdown.
 
-        What a port's handler raises comes out here, when the run has come to a block's start.
+        What a port's handler raises comes out here, when the run has come to a block's start; and
+        so that Ctrl-C does no worse, whoever calls holds it (emu/host/ctrl_c.py).
         """
         self._stop = False
         self._until_ns = until_ns
-        with ctrl_c.held(self.stop):
-            while (pause := self._reason_to_end()) is None:
-                self._go_on(self.engine.run)
+        while (pause := self._reason_to_end()) is None:
+            self._go_on(self.engine.run)
         return pause
 
     def step(self) -> Pause | None:
@@ -216,10 +216,9 @@ class Processor:
         """
         self._stop = False
         self._until_ns = NEVER
-        with ctrl_c.held(self.stop):
-            pause = None if self.engine.is_mid_block else self._reason_to_end()
-            if pause is None:
-                self._go_on(self.engine.step)
+        pause = None if self.engine.is_mid_block else self._reason_to_end()
+        if pause is None:
+            self._go_on(self.engine.step)
         return pause
 
     def _reason_to_end(self) -> Pause | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -22,10 +21,6 @@ def held(stop: Callable[[], None]) -> Iterator[None]:
 
     Only where Ctrl-C would raise it anyway: a handler of the user's own is left alone.
     """
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
     pressed = False
 
     def press(number: int, frame: FrameType | None) -> None:
@@ -35,10 +30,23 @@ def held(stop: Callable[[], None]) -> Iterator[None]:
         pressed = True
         stop()
 
-    signal.signal(signal.SIGINT, press)
+    if not _take(press):
+        yield
+        return
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if pressed:
             raise KeyboardInterrupt
+
+
+def _take(handler: Callable[[int, FrameType | None], None]) -> bool:
+    """Have *handler* called at Ctrl-C; False where it would not raise KeyboardInterrupt here."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return False
+    try:
+        signal.signal(signal.SIGINT, handler)
+    except ValueError:  # not the main thread, which alone has signals
+        return False
+    return True
