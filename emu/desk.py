@@ -1,5 +1,6 @@
-r"""What stands on the desk: a keyboard and a mouse, as a user of the package has them in hand.
+r"""What stands on the desk: terminal, keyboard and mouse, as a user of the package has them in hand.
 
+    vm.serial.send("dir\n")            characters, as fast as the line takes them
     vm.keyboard.type("dir\n")          key by key, as fast as the guest reads them
     vm.keyboard.press("left_ctrl")     and held, until it is released
     vm.mouse.move(10, -3)              to the right and towards oneself
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 
 from emu import attrs, keys
 from emu.errors import ConfigError, HostError
+from emu.host.ends import HostEnd
 from emu.inputs import Source
 
 Enter = Callable[[Source, bytes], None]
@@ -25,6 +27,28 @@ MOST_COUNTS = (1 << 15) - 1
 MOST_TURNS = (1 << 7) - 1
 
 _MOUSE = struct.Struct(">hhbB")  # right, away, the wheel's turns, the buttons that are down
+
+
+@attrs.define(eq=False)
+class SerialPort:
+    """The host's side of the serial port; *space* tells how many more characters can wait."""
+
+    enter: Enter
+    space: Callable[[], int]
+    end: HostEnd = attrs.field(init=False)  # where its characters go to and come from
+    listening: bool = attrs.field(init=False, default=True)  # False: what *end* has stays there
+
+    def send(self, data: bytes | str) -> None:
+        """Send *data* to the guest; it arrives at the line's speed, and none of it is lost.
+
+        Raises HostError, with nothing sent, where it is more than can wait for the guest: 64 KiB.
+        """
+        characters = data.encode() if isinstance(data, str) else data
+        if len(characters) > self.space():
+            raise HostError(
+                f"serial port: {len(characters)} bytes, and room for {self.space()} more"
+            )
+        self.enter(Source.SERIAL, characters)
 
 
 @attrs.define(eq=False)

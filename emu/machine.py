@@ -1,56 +1,44 @@
-"""A machine: power, reset, boot order, the run loop; what a user holds in the hand.
+"""A machine: power, reset, boot order, saving and loading; what a user holds in the hand.
 
     vm = emu.Machine(image="hello")            power-on
     vm.run(until=emu.serial("Hello"))          run; says why it stopped
     vm.save("hello.emu")                       everything, into one file
     vm = emu.load("hello.emu")                 the same machine, in this process or another
 
-The run loop goes from sampling point to sampling point.  At each, in this order: alarms that are due
-have fired; a reset that was asked for is done; the run ends, if it is to end; inputs that
-are due enter; then an interrupt may be delivered, and the guest goes on.  So a stop, and a save
-made there, comes between two things that would have happened in the same order anyway.
+What happens between `run` and its return is the run loop's (runloop.py).
 """
 
 from __future__ import annotations
 
 import os
-import select
-import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO, Protocol, Self
 
 from emu import attrs, desk, drives, images, inputs, nameplate
 from emu.board import BOARDS, Board, Options, Outside, Part
-from emu.clock import NEVER, NS_PER_S, Clock
+from emu.clock import Clock
 from emu.cpu import state as cpu_state
 from emu.cpu.choose import Chosen, choose
 from emu.cpu.engine import EngineChoice
 from emu.cpu.models import Model
-from emu.cpu.processor import Pause
 from emu.errors import ConfigError, HostError, StreamError
-from emu.host import ctrl_c, ends
-from emu.host.descriptors import poll
+from emu.host import ends
 from emu.host.ends import HostEnd
 from emu.images import Source as File
 from emu.inputs import Input, Source
 from emu.isa import Slot
 from emu.kernels.placement import Placement
 from emu.memory import ROM_MOST, Memory, parse_size
+from emu.runloop import RunLoop
 from emu.savevm import stream
 from emu.savevm.sections import Dialect, Foreign, Reader
 from emu.savevm.stream import Progress, Stream, untold
-from emu.until import After, AtClock, Condition, Goals, Reason, SerialText, Stopped
+from emu.until import After, AtClock, Condition, SerialText, Stopped
 
 DEFAULT_MEMORY = "16M"
 RTC_BASE_MOST_S = (1 << 40) - 1
 DEFAULT_RTC_BASE = datetime(2000, 1, 1, tzinfo=UTC)  # the same every time, so that runs are, too
-
-SLICE_NS = 2_000_000  # so often the host's side is looked at, at the least
-ALONE_SLICE_NS = 20_000_000  # the same where nobody is there who could send anything
-SERIAL_READ_BYTES = 16  # as many as the UART has room for: no reading ahead
-IDLE_WAIT_S = 0.05
-IDLE_NS = 10 * NS_PER_S  # a guest that sleeps so long and that nobody can wake is done
 
 CardFactory = Callable[[Slot], object]
 
@@ -60,35 +48,6 @@ class Front(Protocol):
 
     def attend(self, vm: Machine) -> None:
         """Called between slices, every few milliseconds; may wait, `vm.save` and `vm.stop`."""
-
-
-# ==== the machine =========================================================================
-
-
-class SerialPort:
-    """The host's side of the machine's serial port."""
-
-    def __init__(self, vm: Machine) -> None:
-        self._vm = vm
-        self.listening = True  # False: nothing is taken from the host, as a recording plays
-
-    @property
-    def end(self) -> HostEnd:
-        """Where its characters go to and come from."""
-        return self._vm._serial_end  # noqa: SLF001 - a part of it
-
-    def send(self, data: bytes | str) -> None:
-        """Send *data* to the guest; it arrives at the line's speed, and none of it is lost.
-
-        Raises HostError, with nothing sent, where it is more than can wait for the guest: 64 KiB.
-        """
-        characters = data.encode() if isinstance(data, str) else data
-        cable = self._vm.board.cable
-        if cable is not None and len(characters) > cable.space():
-            raise HostError(
-                f"serial port: {len(characters)} bytes, and room for {cable.space()} more"
-            )
-        self._vm.enter(Source.SERIAL, characters)
 
 
 class Machine:
@@ -144,8 +103,11 @@ class Machine:
         if not 0 <= base_s <= RTC_BASE_MOST_S:
             raise ConfigError(f"rtc_base {rtc_base}: expected a time from 1970 on")
         options = Options(Model(cpu), parse_size(memory), base_s)
-        placement = _placement(kernel, initrd, append, load, entry, options.memory_bytes)
-        if placement is not None:
+        placement = None
+        if kernel is not None or initrd is not None or append or load or entry is not None:
+            from emu.kernels import files as kernels
+
+            placement = kernels.place(kernel, initrd, append, load, entry, options.memory_bytes)
             if image is not None:
                 raise ConfigError("a kernel and a guest for the ROM exclude each other")
             options = attrs.evolve(options, parts=(*options.parts, Part.LOADER))
@@ -172,14 +134,9 @@ class Machine:
         self.engine = chosen
         self.no_reboot = False
         self.notice: Callable[[str], None] = lambda _line: None
-        self.serial = SerialPort(self)
+        self.serial = desk.SerialPort(self.enter, self._serial_space)
         self.keyboard = desk.Keyboard(self.enter, self._keyboard_space)
         self.mouse = desk.Mouse(self.enter, self._held_buttons)
-        self._goals = Goals((), 0)
-        self._awake_ns = 0  # when the guest last did something
-        self._stop_asked = False
-        self._reset_asked = False
-        self._exit_value: int | None = None
         self._ends: list[HostEnd] = []
         self._clock = Clock(options.costs)
         outside = Outside(self._serial_out, self._debug_out, self._leave, self._ask_reset)
@@ -191,6 +148,7 @@ class Machine:
         slot = self._board.slot
         slot.registry.register_state(nameplate.SAVED, self._nameplate, head=True)
         self._inputs = inputs.attach(slot, self._apply)
+        self._loop = RunLoop(self._board, self._clock, self._inputs, self.serial, self._shut_down)
         try:
             for plug_in in cards:
                 plug_in(slot)
@@ -199,7 +157,7 @@ class Machine:
             raise
 
     def _connect(self, serial: str | HostEnd, debugcon: str | HostEnd) -> None:
-        self._serial_end = self._open(serial)
+        self.serial.end = self._open(serial)
         self._debug_end = self._open(debugcon)
 
     def _open(self, end: str | HostEnd) -> HostEnd:
@@ -311,6 +269,11 @@ class Machine:
             self._board.mouse.move(right, away, wheel)
             self._board.mouse.press(buttons)
 
+    def _serial_space(self) -> int:
+        """How many more characters can wait; without a serial port `_apply` says what is wrong."""
+        cable = self._board.cable
+        return inputs.DATA_MOST if cable is None else cable.space()
+
     def _keyboard_space(self) -> int:
         """How many more strokes can wait; without a keyboard `_type` says what is wrong."""
         typist = self._board.typist
@@ -327,133 +290,35 @@ class Machine:
 
     def _serial_out(self, character: int) -> None:
         data = bytes([character])
-        self._serial_end.write(data)
-        if self._goals.see(data):
-            self._board.processor.stop()
+        self.serial.end.write(data)
+        self._loop.see(data)
 
     def _debug_out(self, character: int) -> None:
         self._debug_end.write(bytes([character]))
 
     def _leave(self, value: int) -> None:
-        self._exit_value = value
-        self._board.processor.stop()
+        self._loop.leave(value)
 
     def _ask_reset(self) -> None:
-        self._reset_asked = True
-        self._board.processor.stop()
+        self._loop.ask_reset()
+
+    def _shut_down(self) -> bool:
+        """A triple fault: True if the machine is to be reset."""
+        self.notice(f"triple fault\n{cpu_state.describe(self.cpu)}")
+        return not self.no_reboot
 
     # --- running --------------------------------------------------------------------------
 
     def stop(self) -> None:
         """End the run under way at the next sampling point; from a callback or a signal handler."""
-        self._stop_asked = True
-        self._board.processor.stop()
+        self._loop.stop()
 
     def run(
         self, until: Condition | Sequence[Condition] = (), *, front: Front | None = None
     ) -> Stopped:
         """Run until a condition of *until* is met or the guest cannot go on; says which it was."""
         conditions = [until] if isinstance(until, SerialText | After | AtClock) else until
-        self._goals = Goals(conditions, self._clock.now_ns)
-        self._stop_asked = False
-        self._exit_value = None
-        self._awake_ns = self._clock.now_ns
-        with ctrl_c.held(self.stop):
-            return self._run(front)
-
-    def _run(self, front: Front | None) -> Stopped:
-        while True:
-            if self._reset_asked:
-                self._reset_asked = False
-                self._board.reset()
-            if front is not None:
-                front.attend(self)  # here: a reset that was asked for is in no save
-            if (ended := self._ended()) is not None:
-                return ended
-            self._inputs.enter_due(self._clock.now_ns)
-            self._listen()
-            if (ended := self._go_on()) is not None:
-                return ended
-
-    def _ended(self) -> Stopped | None:
-        """How the run is to end here, if it is."""
-        if self._exit_value is not None:
-            return Stopped(Reason.EXIT, value=self._exit_value)
-        if (condition := self._goals.met(self._clock.now_ns)) is not None:
-            return Stopped(Reason.UNTIL, condition)
-        return Stopped(Reason.STOPPED) if self._stop_asked else None
-
-    def _go_on(self) -> Stopped | None:
-        """Run a slice; how the run ends, where the guest cannot go on."""
-        slice_ns = ALONE_SLICE_NS if self._serial_end.at_end else SLICE_NS
-        slice_end_ns = self._clock.now_ns + slice_ns
-        end_ns = min(slice_end_ns, self._inputs.next_ns, self._goals.next_ns)
-        began_ns = self._clock.now_ns
-        pause = self._board.processor.run(end_ns)
-        if self._clock.now_ns != began_ns:
-            self._awake_ns = self._clock.now_ns
-        match pause:
-            case Pause.REACHED:
-                return None
-            case Pause.HALTED:
-                return self._pass_time(end_ns)
-            case Pause.SHUTDOWN:
-                self.notice(f"triple fault\n{cpu_state.describe(self.cpu)}")
-                self._reset_asked = not self.no_reboot
-                return Stopped(Reason.SHUTDOWN) if self.no_reboot else None
-
-    def _listen(self) -> None:
-        """Take in what has come from the host, as much as the serial port has room for."""
-        cable = self._board.cable
-        if cable is not None and self.serial.listening and not cable.state.pending:
-            data = self._serial_end.read(SERIAL_READ_BYTES)
-            if data:
-                self.enter(Source.SERIAL, data)
-
-    def _pass_time(self, end_ns: int) -> Stopped | None:
-        """The processor is halted: go on to whatever happens next, or say that nothing will."""
-        something_comes = self._goals.next_ns != NEVER or self._inputs.next_ns != NEVER
-        if not self._board.processor.interrupts_enabled:
-            if something_comes:
-                self._sleep(end_ns)
-            elif self._is_transmitting():
-                self._clock.advance_to(self._clock.next_ns)
-            else:
-                return Stopped(Reason.HALTED)
-        elif something_comes:
-            self._sleep(end_ns)
-        elif self._serial_end.at_end and self._clock.now_ns - self._awake_ns >= IDLE_NS:
-            return Stopped(Reason.IDLE)
-        elif self._clock.next_ns != NEVER:
-            self._sleep(end_ns)
-        else:
-            return self._wait_for_input()
-        return None
-
-    def _sleep(self, end_ns: int) -> None:
-        """Go on from alarm to alarm, until one has woken somebody, or to *end_ns*."""
-        clock, processor = self._clock, self._board.processor
-        clock.advance_to(min(clock.next_ns, end_ns))
-        while clock.next_ns <= end_ns and not processor.wakes:
-            clock.advance_to(clock.next_ns)
-
-    def _is_transmitting(self) -> bool:
-        """True while what the guest has sent is still on its way out."""
-        serial = self._board.serial
-        return serial is not None and serial.transmitting
-
-    def _wait_for_input(self) -> Stopped | None:
-        """Nothing will happen by itself: wait for the host, and let as much time pass here."""
-        if self._serial_end.at_end:
-            return Stopped(Reason.IDLE)
-        began = time.monotonic_ns()
-        descriptor = self._serial_end.fileno()
-        if descriptor is None:  # nobody is there, and somebody may come
-            time.sleep(IDLE_WAIT_S)
-        else:
-            poll(descriptor, select.POLLIN, IDLE_WAIT_S)
-        self._clock.advance(time.monotonic_ns() - began)
-        return None
+        return self._loop.run(conditions, None if front is None else lambda: front.attend(self))
 
     # --- saving and loading ---------------------------------------------------------------
 
@@ -523,7 +388,7 @@ class Machine:
 
         load_stream(reader, self._board.slot.registry, foreign)
         self._board.processor.engine.invalidate_all()
-        self._reset_asked = False
+        self._loop.forget_reset()
 
 
 def load(
@@ -582,31 +447,6 @@ def _open_save(
         f = stream.open(source, "rb", progress)
         return f, f.fclose
     return stream.open_file(source, writing=False, progress=progress), lambda: None
-
-
-def _placement(
-    kernel: File | None,
-    initrd: File | None,
-    append: str,
-    load: Sequence[tuple[File, int]],
-    entry: int | None,
-    memory_bytes: int,
-) -> Placement | None:
-    """What the loader is to place; None where nothing is."""
-    if kernel is None and (initrd is not None or append):
-        raise ConfigError("an initrd and a command line are for a kernel, and there is none")
-    if not load and entry is not None:
-        raise ConfigError("an entry is for flat images, and there is none")
-    if kernel is not None and load:
-        raise ConfigError("a kernel and flat images exclude each other")
-    if kernel is None and not load:
-        return None
-
-    from emu.kernels import files as kernels
-
-    if kernel is not None:
-        return kernels.place_kernel(kernel, initrd, append, memory_bytes)
-    return kernels.place_flat(load, entry, memory_bytes)
 
 
 def _choice(name: str) -> EngineChoice:

@@ -58,6 +58,7 @@ LAYERS = [
     {"emu.board"},
     {"emu.nameplate"},
     {"emu.qemu", "emu.desk"},
+    {"emu.runloop"},
     # what a user holds in the hand: the package's own names are the machine's
     {"emu.machine"},
     {"emu"},

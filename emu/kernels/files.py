@@ -27,6 +27,29 @@ from emu.kernels.placement import Placement
 UNNAMED = "kernel", "initrd"  # what bytes are called, where a file has a name
 
 
+def place(
+    kernel: Source | None,
+    initrd: Source | None,
+    command_line: str,
+    flat_images: Sequence[tuple[Source, int]],
+    entry: int | None,
+    memory_bytes: int,
+) -> Placement:
+    """The placement of whichever of these a user has given: a kernel, or flat images.
+
+    Raises ConfigError where they do not go together, and as the one that is placed does.
+    """
+    if kernel is None and (initrd is not None or command_line):
+        raise ConfigError("an initrd and a command line are for a kernel, and there is none")
+    if not flat_images and entry is not None:
+        raise ConfigError("an entry is for flat images, and there is none")
+    if kernel is None:
+        return place_flat(flat_images, entry, memory_bytes)
+    if flat_images:
+        raise ConfigError("a kernel and flat images exclude each other")
+    return place_kernel(kernel, initrd, command_line, memory_bytes)
+
+
 def place_kernel(
     kernel: Source, initrd: Source | None, command_line: str, memory_bytes: int
 ) -> Placement:

@@ -62,7 +62,7 @@ def machine(memory: str = "1M", cpu: str = "486", **options: object) -> Machine:
 
 
 def said(vm: Machine) -> bytes:
-    return bytes(vm._serial_end.sent)
+    return bytes(vm.serial.end.sent)
 
 
 def lines(first: int, last: int) -> bytes:
