@@ -1,8 +1,8 @@
 ; primes: counts the primes below 200,000 in 32-bit protected mode.
 ;
-; A small kernel in one file: GDT, IDT, the 8259s moved out of the exceptions' way, a timer at
-; 100 Hz, a system call (INT 30h prints AL) and handlers of exceptions with and without an error
-; code, each of which it provokes once.  What it prints does not depend on time.
+; A small kernel: GDT, IDT, the 8259s moved out of the exceptions' way, a timer at 100 Hz, a system
+; call (INT 30h prints AL) and handlers of exceptions with and without an error code, each of which
+; it provokes once.  What it prints does not depend on time.
 ;
 ;       7C00    this program; the stack grows down from here
 ;       0600    IDT, 49 gates
@@ -15,26 +15,13 @@
         bits    16
         org     7C00h
 %include "pc.inc"
+%include "protected.inc"
 
 LIMIT           equ     200000
 SIEVE           equ     10000h
 IDT             equ     0600h
-
-CODE            equ     gdt.code - gdt  ; selectors
-DATA            equ     gdt.data - gdt
-OUTSIDE         equ     gdt.end - gdt   ; the first that the GDT does not hold
-
-DIVIDE_ERROR    equ     0               ; #DE, a fault, no error code
-INVALID_OPCODE  equ     6               ; #UD, a fault, no error code
-GENERAL_PROTECTION equ  13              ; #GP, a fault, with error code
-MASTER_VECTOR   equ     20h             ; IRQ 0-7; 00h-1Fh are the processor's own
-SLAVE_VECTOR    equ     28h
-SPURIOUS_VECTOR equ     MASTER_VECTOR + 7
+OUTSIDE         equ     gdt.end - gdt   ; the first selector that the GDT does not hold
 PRINT_VECTOR    equ     30h             ; the system call
-VECTORS         equ     31h
-
-INTERRUPT_GATE  equ     8Eh             ; present, DPL 0, 32 bits; interrupts off in the handler
-TRAP_GATE       equ     8Fh             ; the same, but interrupts stay as they were
 
 TICKS_HZ        equ     100
 TICKS_COUNT     equ     (PIT_HZ + TICKS_HZ / 2) / TICKS_HZ
@@ -42,24 +29,7 @@ TICKS_COUNT     equ     (PIT_HZ + TICKS_HZ / 2) / TICKS_HZ
 start:  cli
         xor     ax, ax
         mov     ds, ax
-        lgdt    [gdt_register]
-        lidt    [idt_register]
-        mov     eax, cr0
-        or      al, 1                   ; PE
-        mov     cr0, eax
-        jmp     CODE:protected          ; loads CS, and so the processor's mode is complete
-
-        bits    32
-protected:
-        mov     eax, DATA
-        mov     ds, eax
-        mov     es, eax
-        mov     fs, eax
-        mov     gs, eax
-        mov     ss, eax
-        mov     esp, 7C00h
-        cld
-        call    fill_idt
+        ENTER_PROTECTED_MODE
         call    start_timer
         sti
         call    provoke_exceptions
@@ -68,54 +38,11 @@ protected:
 
 ; ---- The tables, the interrupt controllers, the timer ----
 
-; Clear the IDT, then make a gate for each line of the table `gates`.  A vector that has none is
-; a mistake of ours: the processor then shuts down by a triple fault.
-fill_idt:
-        xor     eax, eax
-        mov     edi, IDT
-        mov     ecx, VECTORS * 8 / 4
-        rep     stosd
-        mov     esi, gates
-.next:  lodsd                           ; handler
-        mov     edx, eax
-        lodsd                           ; vector, and the gate's type from bit 16 on
-        movzx   ebx, ax
-        shr     eax, 16
-        mov     [IDT + ebx * 8], dx     ; offset 15-0
-        mov     word [IDT + ebx * 8 + 2], CODE
-        mov     [IDT + ebx * 8 + 5], al
-        shr     edx, 16
-        mov     [IDT + ebx * 8 + 6], dx ; offset 31-16
-        cmp     esi, gates.end
-        jb      .next
-        ret
+%include "idt.inc"
 
-start_timer:
-        mov     al, ICW1_IC4
-        out     MASTER, al
-        out     SLAVE, al
-        mov     al, MASTER_VECTOR       ; ICW2
-        out     MASTER_DATA, al
-        mov     al, SLAVE_VECTOR
-        out     SLAVE_DATA, al
-        mov     al, ICW3_MASTER
-        out     MASTER_DATA, al
-        mov     al, ICW3_SLAVE
-        out     SLAVE_DATA, al
-        mov     al, ICW4_8086
-        out     MASTER_DATA, al
-        out     SLAVE_DATA, al
-        mov     al, ~(1 << 0) & 0FFh    ; OCW1: IRQ 0 and no other
-        out     MASTER_DATA, al
-        mov     al, 0FFh
-        out     SLAVE_DATA, al
-        mov     al, PIT_MODE_2
-        out     PIT_CONTROL, al
-        mov     al, TICKS_COUNT & 0FFh
-        out     PIT_COUNTER_0, al
-        mov     al, TICKS_COUNT >> 8
-        out     PIT_COUNTER_0, al
-        ret
+%define COUNT_LOW       TICKS_COUNT & 0FFh      ; start_timer
+%define COUNT_HIGH      TICKS_COUNT >> 8
+%include "timer.inc"
 
 ; ---- Handlers ----
 
@@ -258,31 +185,15 @@ print_character:
 
 ; ---- Data ----
 
-        align   8, db 0
-gdt:    dq      0                       ; selector 0 is never used
-.code:  dq      00CF9A000000FFFFh       ; base 0, limit 4 GiB, 32 bits, code, read and execute
-.data:  dq      00CF92000000FFFFh       ; the same, data, read and write
-.end:
-
-gdt_register:
-        dw      gdt.end - gdt - 1
-        dd      gdt
-idt_register:
-        dw      VECTORS * 8 - 1
-        dd      IDT
-
-%macro gate 3                           ; vector, handler, type
-        dd      %2
-        dw      %1, %3
-%endmacro
+%include "gdt.inc"
 
         align   4, db 0
-gates:  gate    DIVIDE_ERROR, on_divide_error, INTERRUPT_GATE
-        gate    INVALID_OPCODE, on_invalid_opcode, INTERRUPT_GATE
-        gate    GENERAL_PROTECTION, on_general_protection, INTERRUPT_GATE
-        gate    MASTER_VECTOR, on_timer, INTERRUPT_GATE
-        gate    SPURIOUS_VECTOR, on_spurious, INTERRUPT_GATE
-        gate    PRINT_VECTOR, on_print, TRAP_GATE       ; ticks go on while it prints
+gates:  GATE    DIVIDE_ERROR, on_divide_error, INTERRUPT_GATE
+        GATE    INVALID_OPCODE, on_invalid_opcode, INTERRUPT_GATE
+        GATE    GENERAL_PROTECTION, on_general_protection, INTERRUPT_GATE
+        GATE    MASTER_VECTOR, on_timer, INTERRUPT_GATE
+        GATE    SPURIOUS_VECTOR, on_spurious, INTERRUPT_GATE
+        GATE    PRINT_VECTOR, on_print, TRAP_GATE       ; ticks go on while it prints
 .end:
 
 ticks:                  dd      0

@@ -32,29 +32,14 @@
         cpu     katmai
         org     0
 %include "pc.inc"
+%include "processor.inc"
 
 ROM_SEGMENT     equ     0F000h
 ROM_BASE        equ     0FFFF0000h
 ROM_ONLY        equ     0F000h          ; code that runs in the ROM
 RESET_VECTOR    equ     0FFF0h
 
-CR0_PE          equ     1 << 0
-CR0_TS          equ     1 << 3
-CR0_ET          equ     1 << 4
-CR0_NE          equ     1 << 5
-CR0_PG          equ     1 << 31
-CR4_PSE         equ     1 << 4
-CR4_PAE         equ     1 << 5
-CR4_OSFXSR      equ     1 << 9
 HARNESS_CR0     equ     CR0_PE | CR0_ET | CR0_NE
-DR6_RESET       equ     0FFFF0FF0h
-DR6_BS          equ     1 << 14
-DR7_RESET       equ     400h
-ALWAYS          equ     1 << 1          ; in EFLAGS
-TF              equ     1 << 8
-NT              equ     1 << 14
-VM              equ     1 << 17
-
 PAGE            equ     1000h
 
 ; ---- memory ----
@@ -216,43 +201,6 @@ case_cr3:       resd    1
 
         section .tables
 
-; DESCRIPTOR base, limit (20 bits), access byte, flags (G, D/B, 0, AVL)
-%macro DESCRIPTOR 4
-        dw      (%2) & 0FFFFh
-        dw      (%1) & 0FFFFh
-        db      (%1) >> 16 & 0FFh
-        db      %3
-        db      (%2) >> 16 & 0Fh | (%4) << 4
-        db      (%1) >> 24 & 0FFh
-%endmacro
-
-; GATE selector, offset, access byte, count of parameters
-%macro GATE 4
-        dw      (%2) & 0FFFFh
-        dw      %1
-        db      %4
-        db      %3
-        dw      (%2) >> 16
-%endmacro
-
-%macro SELECTOR 1
-%1              equ     $ - gdt_image
-%endmacro
-
-FLAT            equ     0Ch             ; G and B
-SMALL           equ     0               ; bytes, 16 bits
-BYTES_32        equ     4               ; bytes, 32 bits
-READ_WRITE      equ     93h             ; accessed
-EXECUTE_READ    equ     9Bh
-DPL_1           equ     1 << 5
-DPL_3           equ     3 << 5
-INTERRUPT_32    equ     8Eh
-TRAP_32         equ     8Fh
-CALL_16         equ     84h
-TASK_GATE       equ     85h
-CALL_32         equ     8Ch
-PRESENT         equ     80h
-
 gdt_image:      dq      0
         SELECTOR CODE_32
                 DESCRIPTOR 0, 0FFFFFh, EXECUTE_READ, FLAT
@@ -339,17 +287,6 @@ gdt_image:      dq      0
                 dw      0, 68h          ; no I/O map
         times   100h - ($ - %%task) db 0
 %endmacro
-TSS_LINK        equ     0
-TSS_CR3         equ     28
-TSS_EIP         equ     32
-TSS_EFLAGS      equ     36
-TSS_EAX         equ     40              ; ECX EDX EBX ESP EBP ESI EDI: in the order of a case
-TSS_ES          equ     72
-TSS_CS          equ     76
-TSS_SS          equ     80
-TSS_DS          equ     84
-TSS_FS          equ     88
-TSS_GS          equ     92
         TASK    0, 0, HARNESS_STACK
         TASK    SANDBOX + 900h, SANDBOX + 3F00h, HARNESS_STACK
         TASK    double_fault, FAULT_STACK, FAULT_STACK

@@ -33,6 +33,7 @@
         cpu     katmai
         org     0
 %include "pc.inc"
+%include "processor.inc"
 
 ROM_SEGMENT     equ     0F000h
 TEXT            equ     1000h           ; the same offset in the ROM and in RAM

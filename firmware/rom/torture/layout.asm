@@ -1,43 +1,5 @@
 ; Where things are in memory, the selectors, and the tables as every test finds them.
 
-; ---- the processor's bits, by the manual's names ----
-
-CR0_PE          equ     1 << 0
-CR0_MP          equ     1 << 1
-CR0_EM          equ     1 << 2
-CR0_TS          equ     1 << 3
-CR0_ET          equ     1 << 4
-CR0_NE          equ     1 << 5
-CR0_WP          equ     1 << 16
-CR0_AM          equ     1 << 18
-CR0_PG          equ     1 << 31
-CR4_TSD         equ     1 << 2
-CR4_DE          equ     1 << 3
-CR4_PSE         equ     1 << 4
-CR4_PAE         equ     1 << 5
-CR4_PGE         equ     1 << 7
-CR4_OSFXSR      equ     1 << 9
-CR4_OSXMMEXCPT  equ     1 << 10
-DR6_RESET       equ     0FFFF0FF0h
-DR7_RESET       equ     400h
-
-CF              equ     1 << 0
-PF              equ     1 << 2
-AF              equ     1 << 4
-ZF              equ     1 << 6
-SF              equ     1 << 7
-TF              equ     1 << 8
-IF              equ     1 << 9
-DF              equ     1 << 10
-OF              equ     1 << 11
-IOPL_3          equ     3 << 12
-NT              equ     1 << 14
-RF              equ     1 << 16
-VM              equ     1 << 17
-AC              equ     1 << 18
-ALWAYS          equ     1 << 1
-ARITHMETIC      equ     OF | SF | ZF | AF | PF | CF
-
 ; ---- memory ----
 
 STACK_0         equ     0F000h          ; the stacks' tops
@@ -98,49 +60,8 @@ saved_eflags:   resd    1               ; and in its frame
 scratch:        resd    32
         section .text
 
-; ---- descriptors ----
-
-; DESCRIPTOR base, limit (20 bits), access byte, flags (G, D/B, 0, AVL)
-%macro DESCRIPTOR 4
-        dw      (%2) & 0FFFFh
-        dw      (%1) & 0FFFFh
-        db      (%1) >> 16 & 0FFh
-        db      %3
-        db      (%2) >> 16 & 0Fh | (%4) << 4
-        db      (%1) >> 24 & 0FFh
-%endmacro
-
-; GATE selector, offset, access byte, count of parameters
-%macro GATE 4
-        dw      %2
-        dw      %1
-        db      %4
-        db      %3
-        dw      0
-%endmacro
-
-FLAT            equ     0Ch             ; G and B
-SMALL           equ     0               ; bytes, 16 bits
-BYTES_32        equ     4               ; bytes, 32 bits
-
-READ_WRITE      equ     93h             ; accessed
-EXECUTE_READ    equ     9Bh
-DPL_1           equ     1 << 5
-DPL_2           equ     2 << 5
-DPL_3           equ     3 << 5
-INTERRUPT_32    equ     8Eh
-TRAP_32         equ     8Fh
-INTERRUPT_16    equ     86h
-TRAP_16         equ     87h
-CALL_32         equ     8Ch
-CALL_16         equ     84h
-TASK_GATE       equ     85h
-
         section .tables
 gdt_image:      dq      0
-%macro SELECTOR 1
-%1              equ     $ - gdt_image
-%endmacro
         SELECTOR CODE_32
                 DESCRIPTOR 0, 0FFFFFh, EXECUTE_READ, FLAT
         SELECTOR DATA_32
@@ -217,40 +138,4 @@ BEYOND_LDT      equ     20h | 4
         align   16, db 0
 tables_end:
 
-; A TSS of 32 bits, SDM 3A figure 7-2: offsets.
-TSS_LINK        equ     0
-TSS_ESP0        equ     4
-TSS_SS0         equ     8
-TSS_ESP1        equ     12
-TSS_SS1         equ     16
-TSS_ESP2        equ     20
-TSS_SS2         equ     24
-TSS_CR3         equ     28
-TSS_EIP         equ     32
-TSS_EFLAGS      equ     36
-TSS_EAX         equ     40
-TSS_ESP         equ     56
-TSS_ES          equ     72
-TSS_CS          equ     76
-TSS_SS          equ     80
-TSS_DS          equ     84
-TSS_FS          equ     88
-TSS_GS          equ     92
-TSS_LDT         equ     96
-TSS_TRAP        equ     100
-TSS_IO_MAP      equ     102
-TSS_BYTES       equ     104
-
-; One of 16 bits, figure 7-10.
-TSS_16_SP0      equ     2
-TSS_16_SS0      equ     4
-TSS_16_IP       equ     14
-TSS_16_FLAGS    equ     16
-TSS_16_AX       equ     18
-TSS_16_SP       equ     26
-TSS_16_ES       equ     34
-TSS_16_CS       equ     36
-TSS_16_SS       equ     38
-TSS_16_DS       equ     40
-TSS_16_LDT      equ     42
         section .text
