@@ -336,6 +336,7 @@ class NS16550A:
         match Write(offset):
             case Write.THR:
                 self._write_thr(value)
+                return
             case Write.IER:
                 if value & ~state.ier & IER_ETBEI and not state.transmitter:
                     state.thre_pending = True
@@ -489,6 +490,7 @@ class NS16550A:
         self.state.thre_pending = False
         self._drive_interrupt()  # low before THR is empty again: an edge; §3.0, tHR and tSI
         self._load_tsr()
+        self._settle_transmitter()
 
     def _load_tsr(self) -> None:
         """Move the next character to the shift register where that is empty."""
@@ -510,8 +512,10 @@ class NS16550A:
         is_looped = bool(state.mcr & MCR_LOOP)
         if is_looped and not is_lost:
             self._accept(character, 0)
-        self.settle()
-        if not is_looped and not is_lost:
+            self.settle()
+            return
+        self._settle_transmitter()
+        if not is_lost:
             self.transmit(character)
 
     def _clear_transmitter(self) -> None:
@@ -562,20 +566,25 @@ class NS16550A:
     def settle(self) -> None:
         """Make every output follow the state."""
         state = self.state
-        self._tsr_alarm.arm(state.tsr_done_ns)
         self._timeout_alarm.arm(state.fifo_timeout_ns)
         self._break_alarm.arm(state.break_ns)
         outputs = 0 if state.mcr & MCR_LOOP else state.mcr  # loopback holds the pins inactive
         self.dtr.drive(high=bool(outputs & MCR_DTR))
         self.rts.drive(high=bool(outputs & MCR_RTS))
+        self._settle_transmitter()
+        self.scr_shadow.show_stored(state.scr)
+        has_room = len(state.receiver) < state.capacity()
+        self.room.drive(high=has_room and not state.mcr & MCR_LOOP)
+
+    def _settle_transmitter(self) -> None:
+        """As much of it as follows from THR and TSR: a guest that prints does little else."""
+        state = self.state
+        self._tsr_alarm.arm(state.tsr_done_ns)
         self._drive_interrupt()
         if state.line_errors:
             self.lsr_shadow.hide()  # reading it clears them
         else:
             self.lsr_shadow.show(state.line_status())
-        self.scr_shadow.show_stored(state.scr)
-        has_room = len(state.receiver) < state.capacity()
-        self.room.drive(high=has_room and not state.mcr & MCR_LOOP)
 
     def _drive_interrupt(self) -> None:
         """INTR, through the buffer that OUT2 enables; loopback holds OUT2 inactive."""

@@ -1125,6 +1125,17 @@ class TestLoopback:
 
         assert loop.read(Read.IIR) == Interrupt.RECEIVED_DATA
 
+    def test_what_is_received_times_out(self) -> None:
+        """§8.11, timeout A: four character times after the end of its own."""
+        loop = Com()
+        loop.open(mcr=MCR_LOOP, fcr=FCR_FIFO_ENABLE | TRIGGERS[14], ier=IER_ERBFI)
+        loop.write(Write.THR, 0x41)
+        loop.wait(ns=5 * CHARACTER_NS - 1)
+        assert loop.read(Read.IIR) == FIFOS | Interrupt.NONE
+
+        loop.wait(ns=1)
+        assert loop.read(Read.IIR) == FIFOS | Interrupt.CHARACTER_TIMEOUT
+
     @pytest.mark.parametrize(
         ("output", "shown"),
         [(MCR_DTR, MSR_DSR), (MCR_RTS, MSR_CTS), (MCR_OUT1, MSR_RI), (MCR_OUT2, MSR_DCD)],
