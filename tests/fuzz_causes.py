@@ -17,7 +17,6 @@ from fuzz_format import (
     CR0_EM,
     CR0_TS,
     EVENT,
-    GENERAL,
     LEFT,
     LOST,
     MODE_REAL,
@@ -39,7 +38,7 @@ RAM_END, ROM_START = 16 << 20, 0xFFFF_0000
 VIDEO, VIDEO_END = 0xA_0000, 0xC_0000
 EFLAGS_OF = 1 << 11
 RESERVED_FLAGS = 0xFFC0_8028
-LOCK, ENTER, CMPXCHG8B = 0xF0, 0xC8, b"\x0f\xc7"
+LOCK, CMPXCHG8B = 0xF0, b"\x0f\xc7"
 # Both of them, with other prefixes in between, before a string instruction.
 _PREFIX = rb"[\x26\x2e\x36\x3e\x64-\x67\xf0\xf2\xf3]*"
 TWO_REPEATS = re.compile(
@@ -64,19 +63,21 @@ FLOATING = (
     *range(0x0FC2, 0x0FC8),
     *range(0x0FD0, 0x1000),
 )
-# Of 16 bytes: where there is no prefix, MOVAPS, MOVNTPS, UNPCK, arithmetic, CMPPS, SHUFPS; those that
-# without 66h are MMX's.
 SSE_ARITHMETIC = frozenset((0x0F2A, *range(0x0F2C, 0x0F30), *range(0x0F51, 0x0F60), 0x0FC2))
-SSE_ALIGNED = frozenset((0x0F14, 0x0F15, 0x0F28, 0x0F29, 0x0F2B, 0x0F7C, 0x0F7D, 0x0FC2, 0x0FC6))
-SSE_ALIGNED |= {*range(0x0F51, 0x0F60)}
-MMX_OR_SSE = frozenset((*range(0x0F60, 0x0F80), *range(0x0FD0, 0x1000)))
-SSE = MMX_OR_SSE | SSE_ALIGNED | {*range(0x0F10, 0x0F18), *range(0x0F28, 0x0F30), 0x0F50, 0x0FAE}
-SSE |= {*range(0x0FC2, 0x0FC7)}
-LAST_COMPARISON, PSHUF, MEMORY_ALONE = 7, 0x0F70, (0x0F2B, 0x0FE7)  # the latter: MOVNTPS, MOVNTQ
+MEMORY_ALONE = (0x0F2B, 0x0FE7)  # MOVNTPS, MOVNTQ
+# What of MMX and SSE a Pentium III has: with F3h these; without a prefix all but those.
+SSE = frozenset((*range(0x0F10, 0x0F18), *range(0x0F28, 0x0F30), *range(0x0F50, 0x0F80)))
+SSE |= {*range(0x0FC2, 0x0FC7), *range(0x0FD0, 0x0FFF)}
+SCALAR = frozenset((0x0F10, 0x0F11, 0x0F2A, 0x0F2C, 0x0F2D, *range(0x0F51, 0x0F54), 0x0FC2))
+SCALAR |= {0x0F58, 0x0F59, *range(0x0F5C, 0x0F60)}
+LATER = frozenset(
+    (0x0F5A, 0x0F5B, 0x0FC3, 0x0FD4, 0x0FF4, 0x0FFB)
+)  # CVTPS2PD, CVTDQ2PS, MOVNTI ...
+UNCHECKED = frozenset((0x0F14, 0x0F15, *range(0x0F52, 0x0F58), 0x0FC6))  # UNPCK, ANDPS ..., SHUFPS
 FCOMI, FCOMI_CLEARS = re.compile(rb"[\xdb\xdf][\xe8-\xf7]"), 1 << 11 | 1 << 7 | 1 << 4  # OF, SF, AF
 # FXSAVE's image (SDM 1, table 10-2), and what of its words may differ; C1 and B are in the upper byte.
-FX_CONTROL, FX_STATUS, FX_MXCSR, FX_REGISTERS, FX_XMM = 0, 2, 24, 32, 160
-FCW_RESERVED, X87_C1_HIGH, X87_B_HIGH = 0xE0C0, 1 << 1, 1 << 7
+FX_CONTROL, FX_STATUS, FX_TAGS, FX_MXCSR, FX_REGISTERS, FX_XMM = 0, 2, 4, 24, 32, 160
+FCW_RESERVED, X87_C1_HIGH, X87_TOP_HIGH, X87_B_HIGH = 0xE0C0, 1 << 1, 7 << 3, 1 << 7
 X87_IE, X87_DE, X87_EXCEPTIONS, X87_SF, X87_ES = 1 << 0, 1 << 1, 0x3F, 1 << 6, 1 << 7
 INDEFINITE = bytes.fromhex("00 00 00 00 00 00 00 c0 ff ff")
 
@@ -97,12 +98,9 @@ def _pdpte(finding: Finding) -> Explained:
 
 
 def _rf_kept(finding: Finding) -> Explained:
-    ours = finding.ours.record
-    if (
-        finding.case.eflags & RF
-        and ours.eflags & RF
-        and ours.vector in (DB, BP, OF, *range(0x20, 0x100))
-    ):
+    theirs, ours = finding.theirs.record, finding.ours.record
+    trap = ours.vector in (DB, BP, OF, DF, *range(0x20, 0x100))
+    if trap and finding.case.eflags & theirs.eflags & RF and not ours.eflags & RF:
         return {"eflags": RF}
     return {}
 
@@ -122,13 +120,6 @@ def _group_11(finding: Finding) -> Explained:
     found = finding.instruction(finding.ours)
     undefined = found.opcode in (0xC6, 0xC7) and found.reg != 0
     return EVERYTHING if finding.ours.record.vector in (UD, DF) and undefined else {}
-
-
-def _vex(finding: Finding) -> Explained:
-    """Where QEMU finds LES or LDS with a register."""
-    found = finding.instruction(finding.theirs)
-    vex = found.opcode in (0xC4, 0xC5) and found.is_register
-    return EVERYTHING if finding.theirs.record.vector in (UD, DF) and vex else {}
 
 
 def _lock(finding: Finding) -> Explained:
@@ -167,14 +158,6 @@ def _nm_first(finding: Finding) -> Explained:
     return {"status": ALL} if found.opcode in FLOATING else {}
 
 
-def _sysret(finding: Finding) -> Explained:
-    theirs, ours = finding.theirs.record, finding.ours.record
-    sysret = finding.instruction(finding.ours).opcode == 0x0F07 and theirs.eip == ours.eip
-    return (
-        {"status": ALL, "error": ALL} if (theirs.vector, ours.vector) == (UD, GP) and sysret else {}
-    )
-
-
 def _shadow(finding: Finding) -> Explained:
     """More steps are counted, or other ones."""
     theirs, ours = finding.theirs.record, finding.ours.record
@@ -203,15 +186,6 @@ def _double_shift(finding: Finding) -> Explained:
     return {"eflags": EFLAGS_OF, "path": ALL if finding.case.steps else 0}
 
 
-def _enter(finding: Finding) -> Explained:
-    theirs, ours = finding.theirs.record, finding.ours.record
-    upper = ours.ebp >> 16 in (ours.esp >> 16, finding.case.general[GENERAL.index("esp")] >> 16)
-    entered = upper or ENTER in finding.case.code
-    if entered and (theirs.ebp ^ ours.ebp) & 0xFFFF == 0:
-        return {"ebp": 0xFFFF_0000, "path": ALL if finding.case.steps else 0}
-    return {}
-
-
 def _rotate(finding: Finding) -> Explained:
     """They are lost in QEMU; and where VM is among them, the harness takes the frame for another."""
     theirs, ours = finding.theirs.record, finding.ours.record
@@ -232,33 +206,15 @@ def _lost_flags(finding: Finding) -> Explained:
     return {"eflags": ALL} if CMPXCHG8B in finding.case.code else {}
 
 
-def _prefixed_int(finding: Finding) -> Explained:
-    theirs, ours = finding.theirs.record, finding.ours.record
-    found = finding.instruction(finding.theirs)
-    prefixes = len(found.prefixes)
-    if found.opcode in (0xCC, 0xCD, 0xCE) and prefixes and ours.eip == theirs.eip + prefixes:
-        return {"eip": ALL, "memory": ALL, "tables": ALL}
-    return {}
-
-
-def _denied(finding: Finding) -> Explained:
-    theirs, ours = finding.theirs.record, finding.ours.record
-    found = finding.instruction(finding.theirs)
-    if theirs.vector != GP or theirs.eip != ours.eip or found.opcode not in range(0x6C, 0x70):
-        return {}
-    if ours.vector == PF:
-        return dict.fromkeys(("status", "error", "cr2"), ALL)
-    return {"memory": ALL, "paging": ALL} if ours.vector == GP else {}
-
-
 def _rf_frame(finding: Finding) -> Explained:
-    """RF in an image of EFLAGS that was not finished, or that wraps at the end of a stack."""
-    theirs, ours = (ran.part("sandbox") for ran in (finding.theirs, finding.ours))
-    changed = [(theirs[at], ours[at]) for at in theirs.keys() & ours.keys()]
-    changed = [(one, other) for one, other in changed if one != other]
-    if changed and all(one ^ other == RF >> 16 for one, other in changed):
-        return {"memory": ALL}
-    return {}
+    """RF in an image of EFLAGS: not finished, or at the end of a stack that wraps; or of a task."""
+    explained = {}
+    for name, field in (("sandbox", "memory"), ("tables", "tables")):
+        theirs, ours = (ran.part(name) for ran in (finding.theirs, finding.ours))
+        changed = {theirs[at] ^ ours[at] for at in theirs.keys() & ours.keys()} - {0}
+        if changed == {RF >> 16}:
+            explained[field] = ALL
+    return explained
 
 
 def _rom(finding: Finding) -> Explained:
@@ -278,48 +234,40 @@ def _beyond(finding: Finding) -> Explained:
     return EVERYTHING if ours.eflags & VM and ours.eip > 0xFFFF else {}
 
 
-def _not_aligned(finding: Finding) -> Explained:
-    """We go on, or find another fault of the same operand."""
-    theirs = finding.theirs.record
-    found = finding.instruction(finding.theirs)
-    wide = found.opcode in SSE_ALIGNED or (0x66 in found.prefixes and found.opcode in MMX_OR_SSE)
-    scalar = {0xF2, 0xF3} & set(found.prefixes) and found.opcode != PSHUF
-    wide = wide or found.opcode == PSHUF
-    fault = theirs.vector == DF or (theirs.vector == GP and not theirs.error)
-    return EVERYTHING if fault and wide and not scalar and not found.is_register else {}
-
-
-def _sse_undefined(finding: Finding) -> Explained:
-    """We go on: to anything.  Or have done a part of it before we find that it is undefined."""
-    theirs, found = finding.theirs.record, finding.instruction(finding.theirs)
-    if theirs.vector not in (UD, DF) or found.opcode not in SSE:
-        return {}
-    same = (theirs.vector, theirs.eip) == (finding.ours.record.vector, finding.ours.record.eip)
-    return {"paging": ALL, "floating": ALL} if same else EVERYTHING
-
-
-def _mmx_first(finding: Finding) -> Explained:
-    """TOP is 0 already."""
-    theirs, ours = finding.theirs.record, finding.ours.record
-    found = finding.instruction(finding.ours)
-    converts = found.opcode in (0x0F2A, 0x0F2C, 0x0F2D) and theirs.eip == ours.eip
-    return {"floating": ALL} if ours.vector in (GP, PF) and converts else {}
-
-
-def _comparison(finding: Finding) -> Explained:
-    """QEMU goes on: to anything."""
-    ours, found = finding.ours.record, finding.instruction(finding.ours)
-    if len(found.rest) < 2 or found.opcode != 0x0FC2:
-        return {}
-    reserved = not found.is_register or found.rest[1] > LAST_COMPARISON
-    return EVERYTHING if ours.vector in (UD, DF) and reserved else {}
-
-
 def _not_temporal(finding: Finding) -> Explained:
     """QEMU goes on: to anything."""
     found = finding.instruction(finding.ours)
     register = found.opcode in MEMORY_ALONE and found.is_register
     return EVERYTHING if finding.ours.record.vector in (UD, DF) and register else {}
+
+
+def _later(finding: Finding) -> Explained:
+    """QEMU goes on: to anything."""
+    found = finding.instruction(finding.ours)
+    repeats = [prefix for prefix in found.prefixes if prefix in (0xF2, 0xF3)]
+    prefix = repeats[-1] if repeats else 0x66 if 0x66 in found.prefixes else 0
+    later = prefix in (0x66, 0xF2) or found.opcode in LATER
+    later = later or (prefix == 0xF3 and found.opcode not in SCALAR)
+    undefined = found.opcode in SSE and later
+    return EVERYTHING if finding.ours.record.vector in (UD, DF) and undefined else {}
+
+
+def _mmx_first(finding: Finding) -> Explained:
+    """TOP is 0 already, and no register is empty."""
+    theirs, ours = finding.theirs.record, finding.ours.record
+    found, image = finding.instruction(finding.ours), finding.theirs.part("floating")
+    operand = found.opcode in SSE and not found.is_register
+    same = ours.vector in (PF, DF) and (theirs.vector, theirs.eip) == (ours.vector, ours.eip)
+    entered = bool(image) and not image[FX_STATUS + 1] & X87_TOP_HIGH and image[FX_TAGS] == 0xFF
+    return {"floating": ALL} if operand and same and entered else {}
+
+
+def _unchecked(finding: Finding) -> Explained:
+    """QEMU goes on: to anything."""
+    ours, found = finding.ours.record, finding.instruction(finding.ours)
+    fault = ours.vector == DF or (ours.vector == GP and not ours.error)
+    operand = found.opcode in UNCHECKED and not found.is_register
+    return EVERYTHING if fault and operand else {}
 
 
 def _ldmxcsr(finding: Finding) -> Explained:
@@ -450,6 +398,10 @@ class Cause(enum.Enum):
 
     # QEMU 7.2 departs from the manual, and we do not.
     RF = "a fault saves EFLAGS with RF set (SDM 3B 17.3.1.1); QEMU does not", _rf
+    RF_KEPT = (
+        "an instruction that is not a fault has cleared RF (17.3.1.1); in QEMU a block has",
+        _rf_kept,
+    )
     PDPTE = "an entry of PAE's first table has no accessed bit (4.4.1); QEMU sets it", _pdpte
     INT1 = "INT1 raises #DB; QEMU raises #UD", _int1
     GROUP_11 = "C6 and C7 are defined with /0 alone; QEMU takes all for MOV", _group_11
@@ -473,6 +425,12 @@ class Cause(enum.Enum):
         _unmasked,
     )
     NOT_TEMPORAL = "MOVNTPS and MOVNTQ to a register are #UD (2B); QEMU takes them", _not_temporal
+    LATER = "SSE2 is #UD on a Pentium III, which has none; QEMU takes it", _later
+    MMX_FIRST = "an MMX instruction enters MMX, in QEMU before its operand faults", _mmx_first
+    UNCHECKED = (
+        "UNPCKLPS, ANDPS, SHUFPS and the like have an aligned operand (1 11.3); QEMU takes any",
+        _unchecked,
+    )
     LDMXCSR = "a reserved bit of MXCSR is #GP (2A, LDMXCSR and FXRSTOR); QEMU takes it", _ldmxcsr
     NUMBERS = (
         "C1, denormal operands, stack faults, ES after a load, FCW's reserved bits (1 8.1, 8.5); QEMU has others",
@@ -483,25 +441,6 @@ class Cause(enum.Enum):
         _jump_below,
     )
     # Unicorn 2.1.4 departs from the manual, and QEMU does not.
-    NOT_ALIGNED = "no #GP for an SSE operand that is not aligned", _not_aligned
-    SSE_UNDEFINED = (
-        "no #UD for SSE's undefined operands and prefixes, and for some of SSE3",
-        _sse_undefined,
-    )
-    COMPARISON = "CMPPS and the like are #UD with a reserved predicate (2A)", _comparison
-    MMX_FIRST = "CVTPS2PI and the like enter MMX before their operand faults", _mmx_first
-    RF_KEPT = "RF outlives a jump", _rf_kept
-    VEX = "C4h and C5h with a register are VEX prefixes, whatever the model", _vex
-    ENTER = (
-        "ENTER leaves another upper half of EBP where operand and stack are of different sizes",
-        _enter,
-    )
-    PREFIXED_INT = (
-        "a fault on the way of an INT with prefixes saves the address behind these",
-        _prefixed_int,
-    )
-    DENIED = "INS and OUTS access memory before they look whether they may access the port", _denied
-    SYSRET = "SYSRET is known, and #GP; a Pentium III does not know it", _sysret
     BEYOND = "virtual-8086 mode goes on beyond 64 KiB; QEMU begins anew (both: no #GP)", _beyond
     BEYOND_REAL = "the same in real mode, and at its end the harness's code or data", _beyond_real
     # The manual leaves it open.

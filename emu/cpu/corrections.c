@@ -9,8 +9,14 @@
  *   helper_rdpmc                        RDPMC outside ring 0
  *   helper_inb, _inw, _inl              I/O permission
  *   helper_outb, _outw, _outl
+ *   raise_interrupt                     how long INT n is, prefixes and all
  *   helper_iret_real, _iret_protected   RF, and breakpoints further on in the block returned to
  *   x86_cpu_tlb_fill                    a page fault of fetching ahead, told from the others
+ *
+ * And two things that are asked for from elsewhere:
+ *
+ *   emu_corrections_before              what translating.c has done before an instruction
+ *   CPUClass.do_unaligned_access        SSE's operands of 16 bytes: Unicorn calls whoever is there
  *
  * All helpers but read_eflags may raise an exception.  A helper's return address is the place in the
  * translated code, by which the library finds the guest's EIP.
@@ -19,12 +25,11 @@
  */
 
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "corrections.h"
+#include "library.h"
 #include "native.h"
 
 /* Offsets in CPUX86State, as in layout.py. */
@@ -34,11 +39,18 @@
 #define ENV_CR2 440
 #define ENV_CR4 456
 #define ENV_DR7 5456
+#define ENV_SS_BASE (184 + 2 * 24 + 8)
 #define EAX 0
+#define ECX 1
 #define EDX 2
+#define ESP 4
+#define EBP 5
+#define EFLAGS_TF (1u << 8) /* in hflags as well */
 #define EFLAGS_RF (1u << 16)
 #define EFLAGS_VM (1u << 17)
 #define HFLAGS_CPL 3u
+#define HFLAGS_INHIBIT_IRQ (1u << 3)
+#define HFLAGS_SS32 (1u << 5)
 #define HFLAGS_PE (1u << 7)
 #define EFLAGS_IOPL_SHIFT 12
 #define CR4_PCE (1u << 8)
@@ -47,6 +59,9 @@
 /* In CPUState: how the next block is to be translated. */
 #define CPU_NEXT_BLOCK 0x18
 #define ONE_INSTRUCTION 1u
+/* And the class of processors, each with its own; in that, whom to call. */
+#define CPU_CLASS 0x81B0
+#define CLASS_UNALIGNED 0x18
 
 #define FETCH 2 /* the library's MMU_INST_FETCH */
 
@@ -59,6 +74,7 @@ struct emu_corrections_processor {
     void *env; /* CPUX86State */
     uint64_t cr2;      /* before the page tables were last walked for code */
     uint32_t fetching; /* they are being walked for code, or that has ended in a fault */
+    uint32_t cpuid_edx, cpuid_ecx; /* of leaf 1 */
     struct emu_corrections_processor *next;
 };
 
@@ -80,21 +96,21 @@ static struct {
     void (*check_iob)(void *, uint32_t);
     void (*check_iow)(void *, uint32_t);
     void (*check_iol)(void *, uint32_t);
+    void (*raise_interrupt)(void *, int, int, int, int) __attribute__((noreturn));
+    uint32_t (*load16)(void *, uint64_t, uintptr_t);
+    uint32_t (*load32)(void *, uint64_t, uintptr_t);
+    void (*store16)(void *, uint64_t, uint32_t, uintptr_t);
+    void (*store32)(void *, uint64_t, uint32_t, uintptr_t);
     void (*iret_real)(void *, int);
     void (*iret_protected)(void *, int, int);
     bool (*restore_state)(void *, uintptr_t, bool);
     void (*raise_exception_err_ra)(void *, int, int, uintptr_t) __attribute__((noreturn));
 } real;
 
-/* Find the real functions in the library.  Returns NULL, or the name of the first that is not there.
- * All that are there are needed even so: the stand-ins are in the way already, and forward. */
+/* As emu_native_bind. */
 const char *emu_corrections_bind(void *library)
 {
-    const char *missing = NULL;
-    const struct {
-        const char *name;
-        void *place;
-    } wanted[] = {
+    const struct emu_function wanted[] = {
         {"x86_cpu_tlb_fill_x86_64", &real.tlb_fill},
         {"helper_ltr_x86_64", &real.ltr},
         {"helper_idivl_EAX_x86_64", &real.idivl_EAX},
@@ -110,23 +126,26 @@ const char *emu_corrections_bind(void *library)
         {"helper_check_iob_x86_64", &real.check_iob},
         {"helper_check_iow_x86_64", &real.check_iow},
         {"helper_check_iol_x86_64", &real.check_iol},
+        {"raise_interrupt_x86_64", &real.raise_interrupt},
+        {"cpu_lduw_data_ra_x86_64", &real.load16},
+        {"cpu_ldl_data_ra_x86_64", &real.load32},
+        {"cpu_stw_data_ra_x86_64", &real.store16},
+        {"cpu_stl_data_ra_x86_64", &real.store32},
         {"helper_iret_real_x86_64", &real.iret_real},
         {"helper_iret_protected_x86_64", &real.iret_protected},
         {"cpu_restore_state_x86_64", &real.restore_state},
         {"raise_exception_err_ra_x86_64", &real.raise_exception_err_ra},
     };
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
-        void *function = dlsym(library, wanted[i].name);
-        if (!function && !missing)
-            missing = wanted[i].name;
-        *(void **)wanted[i].place = function;
-    }
-    return missing;
+    return EMU_FIND(library, wanted);
 }
+
+static void misaligned(void *cpu, uint64_t address, int access, int mode, uintptr_t place);
 
 /* From now on this processor does what the manual says. */
 void emu_corrections_add(struct emu_corrections_processor *p)
 {
+    uint8_t *class = *(uint8_t **)((uint8_t *)p->cpu + CPU_CLASS);
+    *(void **)(class + CLASS_UNALIGNED) = misaligned;
     p->next = processors;
     processors = p;
 }
@@ -163,6 +182,13 @@ void *emu_corrections_cpu(const void *env)
     return p ? p->cpu : NULL;
 }
 
+void emu_corrections_features(const void *env, uint32_t *edx, uint32_t *ecx)
+{
+    const struct emu_corrections_processor *p = ours(env);
+    *edx = p ? p->cpuid_edx : 0;
+    *ecx = p ? p->cpuid_ecx : 0;
+}
+
 int emu_corrections_is_fetching(const void *env)
 {
     const struct emu_corrections_processor *p = ours(env);
@@ -172,6 +198,11 @@ int emu_corrections_is_fetching(const void *env)
 static inline uint32_t field32(const void *env, size_t offset)
 {
     return *(const uint32_t *)((const uint8_t *)env + offset);
+}
+
+static inline uint64_t *registers(void *env)
+{
+    return (uint64_t *)((uint8_t *)env + ENV_REGS);
 }
 
 /* ---- LTR -------------------------------------------------------------------------------- */
@@ -267,6 +298,93 @@ CHECKED_IN(l, 4)
 CHECKED_OUT(b, 1)
 CHECKED_OUT(w, 2)
 CHECKED_OUT(l, 4)
+
+/* ---- INT n, INT3, INTO ------------------------------------------------------------------ */
+
+/* A fault on the way to the handler returns to the instruction, to its first prefix (SDM 3A, 6.5).  Unicorn
+ * goes on to the next and does not tell how far that is.  So the length is left where an exception has
+ * its error code; processor.py goes back by it. */
+void raise_interrupt_x86_64(void *env, int vector, int is_software, int error_code, int length)
+{
+    if (is_software && ours(env))
+        error_code = length;
+    real.raise_interrupt(env, vector, is_software, error_code, length);
+}
+
+/* ---- SSE -------------------------------------------------------------------------------- */
+
+/* An operand of 16 bytes that is not aligned is a #GP(0) (SDM 1, 11.3 and appendix D.4).  Nothing else asks
+ * for alignment of Unicorn; translating.c does. */
+static void misaligned(void *cpu, uint64_t address, int access, int mode, uintptr_t place)
+{
+    (void)address, (void)access, (void)mode;
+    real.raise_exception_err_ra(emu_corrections_env(cpu), GENERAL_PROTECTION, 0, place);
+}
+
+/* ---- ENTER ------------------------------------------------------------------------------ */
+
+/* As SDM 2A has it, with the stack's and the operand's size apart. */
+static void enter(void *env, uint32_t operand, uintptr_t place)
+{
+    uint64_t *regs = registers(env), base = *(uint64_t *)((uint8_t *)env + ENV_SS_BASE);
+    uint32_t mask = field32(env, ENV_HFLAGS) & HFLAGS_SS32 ? 0xFFFFFFFFu : 0xFFFFu;
+    bool wide = operand & EMU_ENTER_IS_32_BIT;
+    uint32_t size = wide ? 4 : 2, level = operand >> EMU_ENTER_LEVEL_SHIFT & 31;
+    uint32_t esp = (uint32_t)regs[ESP], ebp = (uint32_t)regs[EBP], frame = 0;
+#define PLACE_OF(offset) ((uint32_t)(base + ((offset) & mask)))
+#define PUSH(value)                                                              \
+    do {                                                                         \
+        esp = (esp & ~mask) | ((esp - size) & mask);                             \
+        (wide ? real.store32 : real.store16)(env, PLACE_OF(esp), (value), place); \
+    } while (0)
+    PUSH(ebp);
+    frame = esp;
+    for (uint32_t i = 1; i < level; i++) {
+        ebp -= size;
+        PUSH((wide ? real.load32 : real.load16)(env, PLACE_OF(ebp), place));
+    }
+    if (level)
+        PUSH(frame);
+    regs[EBP] = wide ? frame : ((uint32_t)regs[EBP] & 0xFFFF0000u) | (frame & 0xFFFF);
+    esp -= operand & 0xFFFF;
+    regs[ESP] = ((uint32_t)regs[ESP] & ~mask) | (esp & mask);
+}
+
+/* ---- before an instruction -------------------------------------------------------------- */
+
+/* The count with which a string instruction with REP is entered last.  It is entered once more when the count
+ * is 0, and then left; where blocks are of one instruction, it is left at once. */
+static uint32_t last_count(const void *env)
+{
+    uint32_t flags = field32(env, ENV_HFLAGS) | (field32(env, ENV_EFLAGS) & EFLAGS_TF);
+    return flags & (EFLAGS_TF | HFLAGS_INHIBIT_IRQ) ? 1 : 0;
+}
+
+/* Called by the translated code, where translating.c has put it. */
+void emu_corrections_before(void *env, enum emu_before what, uint32_t operand, uintptr_t place)
+{
+    uint32_t *eflags = (uint32_t *)((uint8_t *)env + ENV_EFLAGS);
+    uint32_t count = (uint32_t)registers(env)[ECX];
+    switch (what) {
+    case EMU_CHECK_PORT:
+        check_permission(env, (uint16_t)registers(env)[EDX],
+                         operand == 1   ? real.check_iob
+                         : operand == 2 ? real.check_iow
+                                        : real.check_iol,
+                         place);
+        break;
+    case EMU_FORGET_RF:
+        *eflags &= ~EFLAGS_RF;
+        break;
+    case EMU_FORGET_RF_AT_LAST:
+        if ((operand == 2 ? (uint16_t)count : count) <= last_count(env))
+            *eflags &= ~EFLAGS_RF;
+        break;
+    case EMU_ENTER:
+        enter(env, operand, place);
+        break;
+    }
+}
 
 /* ---- IRET ------------------------------------------------------------------------------- */
 

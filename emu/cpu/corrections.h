@@ -14,8 +14,38 @@ __attribute__((visibility("hidden"))) void *emu_corrections_cpu(const void *env)
 /* The other way round. */
 __attribute__((visibility("hidden"))) void *emu_corrections_env(const void *cpu);
 
+/* CPUID's leaf 1 of the processor with that CPUX86State, which was made known. */
+__attribute__((visibility("hidden"))) void emu_corrections_features(const void *env, uint32_t *edx,
+                                                                    uint32_t *ecx);
+
 /* True where that processor's page tables were being walked for code when a fault was met, and
  * nobody has seen to it yet. */
 __attribute__((visibility("hidden"))) int emu_corrections_is_fetching(const void *env);
+
+/* What translating.c has done before an instruction. */
+enum emu_before {
+    EMU_CHECK_PORT, /* is port DX allowed, and as many more as the operand has bytes? */
+    EMU_FORGET_RF,
+    EMU_FORGET_RF_AT_LAST, /* of a REP, whose count has so many bytes */
+    EMU_ENTER,             /* all of it; the operand has AllocSize, NestingLevel, and the size */
+};
+
+__attribute__((visibility("hidden"))) void emu_corrections_before(void *env, enum emu_before what,
+                                                                  uint32_t operand,
+                                                                  uintptr_t place);
+
+#define EMU_ENTER_LEVEL_SHIFT 16
+#define EMU_ENTER_IS_32_BIT (1u << 24)
+
+/* sse.c: true where 0Fh and that opcode are, or would be, MMX's or SSE's. */
+__attribute__((visibility("hidden"))) int emu_sse_is_one(uint8_t opcode);
+
+enum emu_sse_form { EMU_SSE_UNDEFINED, EMU_SSE_PLAIN, EMU_SSE_ALIGNED };
+
+/* What it is with that prefix (column 0: none, 1: 66h, 2: F3h, 3: F2h) and ModRM on a processor of which
+ * CPUID says so. */
+__attribute__((visibility("hidden"))) enum emu_sse_form emu_sse_form(uint8_t opcode, unsigned column,
+                                                                     uint8_t modrm, uint32_t edx,
+                                                                     uint32_t ecx);
 
 #endif

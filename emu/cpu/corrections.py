@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from emu.cpu import binding, preload
 from emu.cpu.layout import Registers
+from emu.cpu.models import Model
 from emu.cpu.state import NO_EXCEPTION
 from emu.cpu.stepping import Pace
 from emu.cpu.vectors import PF
@@ -25,6 +26,8 @@ class Corrected(ctypes.Structure):
         ("env", ctypes.c_void_p),
         ("cr2", ctypes.c_uint64),
         ("fetching", ctypes.c_uint32),
+        ("cpuid_edx", ctypes.c_uint32),
+        ("cpuid_ecx", ctypes.c_uint32),
         ("next", ctypes.c_void_p),
     ]
     cr2: int
@@ -67,13 +70,16 @@ def _bind(library: ctypes.CDLL) -> str | None:
 PROBLEM = preload.LOADED if isinstance(preload.LOADED, str) else _bind(preload.LOADED)
 
 
-def correct(uc: binding.Unicorn) -> Corrected:
+def correct(uc: binding.Unicorn, model: Model) -> Corrected:
     """Have *uc*'s processor do what the manual says, if that can be had, until *uc* is gone."""
     library = preload.LOADED
     corrected = Corrected()
     if not isinstance(library, str) and PROBLEM is None and binding.KNOWN_BUILD:
         places = binding.find_structures(uc)
-        corrected = Corrected(cpu=places.cpu, env=places.env)
+        leaf = model.cpuid(1)
+        corrected = Corrected(
+            cpu=places.cpu, env=places.env, cpuid_edx=leaf.edx, cpuid_ecx=leaf.ecx
+        )
         library.emu_corrections_add(ctypes.byref(corrected))
         # Nobody may forget this one: the library would go on to look at memory that is gone.
         weakref.finalize(uc, library.emu_corrections_remove, ctypes.byref(corrected))

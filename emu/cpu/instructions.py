@@ -34,7 +34,7 @@ SYSENTER_STACK = 0x00C0_9300
 def software_interrupt(registers: Registers, memory: Memory, vector: int) -> Event:
     """INT n, INT3 or INTO: EIP is past it; go back to it, in case its delivery faults.
 
-    A prefix before it is not gone back over.
+    corrections.c has left its length; without that, a prefix before it is not gone back over.
     """
     next_eip = registers.eip
     opcode = _code_byte(registers, memory, next_eip - 1) if vector in (BP, OF) else 0
@@ -42,6 +42,7 @@ def software_interrupt(registers: Registers, memory: Memory, vector: int) -> Eve
         kind, length = Kind.SOFTWARE_EXCEPTION, 1
     else:
         kind, length = Kind.SOFTWARE, 2
+    length = registers.error_code or length
     registers.eip = (next_eip - length) & 0xFFFF_FFFF
     return Event(vector, kind, return_eip=next_eip)
 

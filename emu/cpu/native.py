@@ -126,7 +126,7 @@ class NativeEngine(SteppingEngine):
         super().__init__()
         self._library = library
         self._uc = binding.Unicorn(memory, model)
-        self._corrected = corrections.correct(self._uc)
+        self._corrected = corrections.correct(self._uc, model)
         places = binding.find_structures(self._uc)
         self._next_block = binding.find_next_block(self._uc)
         library.emu_native_allocate.restype = ctypes.c_void_p

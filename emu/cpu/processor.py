@@ -14,8 +14,7 @@ delivery.py.  Time passes here:
 - Some things the engine can have done to it only between two of its runs.  Then its run is ended at
   the next block's start and taken up again, and nobody outside can tell.
 
-Not modelled: NMI, SMI, INIT; data and I/O breakpoints; what the engine does not check: segment limits,
-and a prefix before INT n, INT1 and INTO, past which a fault on the way to their handlers returns.
+Not modelled: NMI, SMI, INIT; data and I/O breakpoints; segment limits, which the engine does not check.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class ReferenceEngine(SteppingEngine):
         self._pace = Pace.BLOCKS
         self._instruction_at: int | None = None  # in a step by hook
         self._uc = binding.Unicorn(memory, model)
-        self._corrected = corrections.correct(self._uc)
+        self._corrected = corrections.correct(self._uc, model)
         self._next_block = binding.find_next_block(self._uc)
         self._handle = self._uc.handle
         self._context = binding.Context(self._uc)

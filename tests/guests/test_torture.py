@@ -81,8 +81,6 @@ class Cause(enum.Enum):
     # Unicorn 2.1.4 departs from the manual, and QEMU does not.
     TASK_16 = "a task switch to or from a TSS of 16 bits finds segments in the wrong places"
     DATA_BREAKPOINT = "data breakpoints do not exist"
-    SSE_ALIGNMENT = "an SSE operand that is not aligned is no #GP"
-    VEX = "C4h and C5h with a register are VEX prefixes, whatever the model"
 
 
 DEVIATIONS = {
@@ -110,8 +108,6 @@ DEVIATIONS = {
     Cause.MXCSR_RESERVED: "16.23",
     Cause.TASK_16: "10.14 10.15",
     Cause.DATA_BREAKPOINT: "13.27 13.28",
-    Cause.SSE_ALIGNMENT: "16.16",
-    Cause.VEX: "18.14 18.15",
 }
 
 
