@@ -10,6 +10,7 @@ Intel SDM volume 2A, CPUID.
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 
 from emu import attrs
 from emu.cpu import unicorn_h
@@ -70,12 +71,18 @@ class Model(enum.Enum):
         """Family, model and stepping: EAX of leaf 1, EDX at reset."""
         return _FACTS[self].basic[1].eax
 
+    @property
+    def leaves(self) -> tuple[Sequence[Leaf], Sequence[Leaf]]:
+        """CPUID's answers: the basic leaves from 0 on, and the extended ones from `EXTENDED` on."""
+        facts = _FACTS[self]
+        return facts.basic, facts.extended
+
     def cpuid(self, leaf: int) -> Leaf:
         """The answer to CPUID with *leaf* in EAX; an unknown leaf is the highest basic one."""
-        facts = _FACTS[self]
-        if 0 <= leaf - EXTENDED < len(facts.extended):
-            return facts.extended[leaf - EXTENDED]
-        return facts.basic[min(leaf, len(facts.basic) - 1)]
+        basic, extended = self.leaves
+        if 0 <= leaf - EXTENDED < len(extended):
+            return extended[leaf - EXTENDED]
+        return basic[min(leaf, len(basic) - 1)]
 
 
 EXTENDED = 0x8000_0000  # the first extended leaf

@@ -16,7 +16,7 @@
  *
  * What Python does per block in reference.py is `emu_native_block` here; the two must agree.
  * corrections.c stands in for more, where Unicorn's processor departs from the manual; delivery.c
- * delivers exceptions, shadows.c answers at ports.
+ * delivers exceptions, shadows.c answers at ports, cpuid.c at CPUID.
  *
  * Every global name of these files begins with emu_, but for those that are stood in for: a global
  * of ours that also exists in another library would stand in for that as well.

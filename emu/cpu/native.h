@@ -47,6 +47,7 @@ struct emu_native_engine {
     uint32_t (*port_read)(uint32_t port, uint32_t size, int64_t now_ns);
     void (*port_write)(uint32_t port, uint32_t size, uint32_t value, int64_t now_ns);
     struct emu_native_shadows *shadows; /* NULL: every port access is Python's */
+    const struct emu_native_leaves *leaves; /* what CPUID says */
     uint64_t delivered; /* how many exceptions delivery.c has seen to */
     /* Python does not touch what follows. */
     uint32_t ram_pages;

@@ -60,6 +60,7 @@ class Shared(ctypes.Structure):
         ("port_read", ctypes.c_void_p),
         ("port_write", ctypes.c_void_p),
         ("shadows", ctypes.c_void_p),
+        ("leaves", ctypes.c_void_p),
         ("delivered", ctypes.c_uint64),
         ("ram_pages", ctypes.c_uint32),
         ("has_sysenter", ctypes.c_uint32),
@@ -87,6 +88,7 @@ class Shared(ctypes.Structure):
     port_read: int | None
     port_write: int | None
     shadows: int | None
+    leaves: int
     delivered: int
     ram_pages: int
     has_sysenter: int
@@ -97,6 +99,15 @@ class Shared(ctypes.Structure):
     ram: int
 
 
+def _leaves(model: Model) -> ctypes.Array[ctypes.c_uint32]:
+    """As cpuid.c has them: struct emu_native_leaves."""
+    basic, extended = model.leaves
+    words = [len(basic), len(extended)]
+    for leaf in (*basic, *extended):
+        words += [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx]
+    return (ctypes.c_uint32 * len(words))(*words)
+
+
 def _bind(library: ctypes.CDLL) -> str | None:
     """Give the shared object the library's functions; None, or what is missing."""
     unicorns = ctypes.c_void_p(binding.lib._handle)  # noqa: SLF001
@@ -104,6 +115,7 @@ def _bind(library: ctypes.CDLL) -> str | None:
         library.emu_native_bind,
         library.emu_tlb_bind,
         library.emu_pause_bind,
+        library.emu_cpuid_bind,
         library.emu_delivery_bind,
     )
     for each in binds:
@@ -140,6 +152,8 @@ class NativeEngine(SteppingEngine):
         shared.rdtsc_ns = costs.rdtsc_ns
         shared.port_ns = costs.port_ns
         shared.unwatched = True
+        self._leaves = _leaves(model)
+        shared.leaves = ctypes.addressof(self._leaves)
         shared.has_sysenter = bool(model.cpuid(1).edx & models.SEP)
         shared.ram_pages = memory.ram.pages
         shared.uc, shared.cpu, shared.env = places.uc, places.cpu, places.env
@@ -151,7 +165,7 @@ class NativeEngine(SteppingEngine):
         # Nobody may forget this one: native.c would go on to look at memory that is gone.
         self._unregister = weakref.finalize(self, library.emu_native_unregister, self._pointer)
         self._msrs = binding.Msrs(self._uc)
-        self._wiring = Wiring(self._uc, memory, model, calls, self)
+        self._wiring = Wiring(self._uc, memory, calls, self)
         errand.run(self, memory, _LEARN, State())
 
     def close(self) -> None:

@@ -48,6 +48,12 @@ from emu.shadows import Shadows
 A20_PAGE = (1 << 20) // PAGE_BYTES
 LINEAR_PAGES = FOUR_GIB // PAGE_BYTES
 NO_BLOCK = (-1, 0)  # address and size
+CPUID_RESULTS = (
+    unicorn_h.UC_X86_REG_EAX,
+    unicorn_h.UC_X86_REG_EBX,
+    unicorn_h.UC_X86_REG_ECX,
+    unicorn_h.UC_X86_REG_EDX,
+)
 # The library tells of a new block only once one has led to another.
 _LEARN = bytes.fromhex(
     "eb 00"  # jmp next
@@ -88,11 +94,13 @@ class ReferenceEngine(SteppingEngine):
         self._code_pages: set[int] = set()
         self._paging_seen = False
         self._msrs = binding.Msrs(self._uc)
-        self._wiring = Wiring(self._uc, memory, model, calls, self)
+        self._model = model
+        self._wiring = Wiring(self._uc, memory, calls, self)
         hooks = self._wiring.hooks
         hooks.add(unicorn_h.UC_HOOK_BLOCK, BlockCallback(self._block))
         hooks.add(unicorn_h.UC_HOOK_EDGE_GENERATED, EdgeCallback(self._translated))
         hooks.add_instruction(unicorn_h.UC_X86_INS_RDTSC, InstructionCallback(self._rdtsc))
+        hooks.add_instruction(unicorn_h.UC_X86_INS_CPUID, InstructionCallback(self._cpuid))
         errand.run(self, memory, _LEARN, State())
 
     def close(self) -> None:
@@ -301,6 +309,14 @@ class ReferenceEngine(SteppingEngine):
         self.now_ns += self._rdtsc_ns
         self._uc.write(unicorn_h.UC_X86_REG_EAX, self.now_ns & 0xFFFF_FFFF)
         self._uc.write(unicorn_h.UC_X86_REG_EDX, self.now_ns >> 32 & 0xFFFF_FFFF)
+        return 1
+
+    def _cpuid(self, _uc: int, _user: int) -> int:
+        """CPUID: what models.py has to say."""
+        leaf = self._model.cpuid(self._uc.read(unicorn_h.UC_X86_REG_EAX))
+        values = (leaf.eax, leaf.ebx, leaf.ecx, leaf.edx)
+        for register, value in zip(CPUID_RESULTS, values, strict=True):
+            self._uc.write(register, value)
         return 1
 
     # --- translated code ------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The hooks that both engines set: ports, exceptions, CPUID, holes and the ROM.
+"""The hooks that both engines set: ports, exceptions, holes and the ROM.
 
 A Python exception may not travel through the library's C frames, so each callback is guarded, and
 tells `Calls.failed` what was raised.
@@ -14,7 +14,6 @@ from emu import attrs
 from emu.cpu import binding, unicorn_h
 from emu.cpu.binding import (
     Hooks,
-    InstructionCallback,
     InvalidCallback,
     ProtectedWriteCallback,
     SyscallCallback,
@@ -23,17 +22,9 @@ from emu.cpu.binding import (
     WindowWrite,
 )
 from emu.cpu.engine import Calls
-from emu.cpu.models import Model
 from emu.memory import ALL_ONES, FOUR_GIB, Memory
 
 PHYSICAL_END = 1 << 40  # as far as a 4 MiB page can lie: PSE-36 and what later processors added
-
-_CPUID_RESULTS = (
-    unicorn_h.UC_X86_REG_EAX,
-    unicorn_h.UC_X86_REG_EBX,
-    unicorn_h.UC_X86_REG_ECX,
-    unicorn_h.UC_X86_REG_EDX,
-)
 
 
 class Editing(Protocol):
@@ -65,7 +56,6 @@ class Wiring:
 
     uc: Unicorn
     memory: Memory
-    model: Model
     calls: Calls
     engine: Editing
     hooks: Hooks = attrs.field(init=False)
@@ -73,7 +63,6 @@ class Wiring:
     def __attrs_post_init__(self) -> None:
         self.hooks = Hooks(self.uc)
         add, instruction = self.hooks.add, self.hooks.add_instruction
-        instruction(unicorn_h.UC_X86_INS_CPUID, InstructionCallback(self._cpuid))
         instruction(unicorn_h.UC_X86_INS_SYSENTER, SyscallCallback(self._sysenter))
         instruction(unicorn_h.UC_X86_INS_SYSCALL, SyscallCallback(self._syscall))
         self.engine.wire(self)
@@ -129,13 +118,6 @@ class Wiring:
             self.engine.patch(self.calls.syscall)
         except BaseException as error:  # noqa: BLE001
             self.calls.failed(error)
-
-    def _cpuid(self, _uc: int, _user: int) -> int:
-        leaf = self.model.cpuid(self.uc.read(unicorn_h.UC_X86_REG_EAX))
-        values = (leaf.eax, leaf.ebx, leaf.ecx, leaf.edx)
-        for register, value in zip(_CPUID_RESULTS, values, strict=True):
-            self.uc.write(register, value)
-        return 1
 
     def _rom_write(
         self, _uc: int, _access: int, _address: int, _size: int, _value: int, _user: int
