@@ -68,16 +68,6 @@
 #define DIVIDE_ERROR 0
 #define GENERAL_PROTECTION 13
 
-/* One processor; corrections.py has the same structure. */
-struct emu_corrections_processor {
-    void *cpu; /* CPUState */
-    void *env; /* CPUX86State */
-    uint64_t cr2;      /* before the page tables were last walked for code */
-    uint32_t fetching; /* they are being walked for code, or that has ended in a fault */
-    uint32_t cpuid_edx, cpuid_ecx; /* of leaf 1 */
-    struct emu_corrections_processor *next;
-};
-
 static struct emu_corrections_processor *processors;
 
 static struct {
@@ -160,19 +150,30 @@ void emu_corrections_remove(struct emu_corrections_processor *p)
         *place = p->next;
 }
 
+struct emu_corrections_processor *emu_corrections_of_env(const void *env)
+{
+    struct emu_corrections_processor *p = processors;
+    while (p && p->env != env)
+        p = p->next;
+    return p;
+}
+
 static inline const struct emu_corrections_processor *ours(const void *env)
 {
-    const struct emu_corrections_processor *p = processors;
-    while (p && p->env != env)
+    return emu_corrections_of_env(env);
+}
+
+struct emu_corrections_processor *emu_corrections_of_cpu(const void *cpu)
+{
+    struct emu_corrections_processor *p = processors;
+    while (p && p->cpu != cpu)
         p = p->next;
     return p;
 }
 
 void *emu_corrections_env(const void *cpu)
 {
-    const struct emu_corrections_processor *p = processors;
-    while (p && p->cpu != cpu)
-        p = p->next;
+    const struct emu_corrections_processor *p = emu_corrections_of_cpu(cpu);
     return p ? p->env : NULL;
 }
 
@@ -380,6 +381,9 @@ void emu_corrections_before(void *env, enum emu_before what, uint32_t operand, u
         if ((operand == 2 ? (uint16_t)count : count) <= last_count(env))
             *eflags &= ~EFLAGS_RF;
         break;
+    case EMU_FORGET_HITS:
+        emu_corrections_of_env(env)->hits = 0;
+        break;
     case EMU_ENTER:
         enter(env, operand, place);
         break;
@@ -438,9 +442,7 @@ void helper_iret_protected_x86_64(void *env, int shift, int next_eip)
 bool x86_cpu_tlb_fill_x86_64(void *cpu, uint64_t address, int size, int access, int mmu_index,
                              bool probe, uintptr_t place)
 {
-    struct emu_corrections_processor *p = access == FETCH ? processors : NULL;
-    while (p && p->cpu != cpu)
-        p = p->next;
+    struct emu_corrections_processor *p = access == FETCH ? emu_corrections_of_cpu(cpu) : NULL;
     if (p) {
         p->cr2 = *(const uint64_t *)((const uint8_t *)p->env + ENV_CR2);
         p->fetching = 1;

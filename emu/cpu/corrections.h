@@ -8,6 +8,24 @@
 /* A helper's return address: the place in the translated code, by which EIP is found. */
 #define PLACE ((uintptr_t)__builtin_return_address(0))
 
+/* One processor; corrections.py has the same structure. */
+struct emu_corrections_processor {
+    void *cpu; /* CPUState */
+    void *env; /* CPUX86State */
+    uint64_t cr2;      /* before the page tables were last walked for code */
+    uint32_t fetching; /* they are being walked for code, or that has ended in a fault */
+    uint32_t cpuid_edx, cpuid_ecx; /* of leaf 1 */
+    uint32_t hits;  /* breakpoints for data that the instruction under way has met, as DR6 has them */
+    uint32_t again; /* what is entered next is an instruction that had been: it counts, no stop comes */
+    struct emu_corrections_processor *next;
+};
+
+/* The processor that was made known with that CPUX86State, or that CPUState; NULL where there is none. */
+__attribute__((visibility("hidden"))) struct emu_corrections_processor *
+emu_corrections_of_env(const void *env);
+__attribute__((visibility("hidden"))) struct emu_corrections_processor *
+emu_corrections_of_cpu(const void *cpu);
+
 /* The CPUState of the processor with that CPUX86State; NULL where it is none that was made known. */
 __attribute__((visibility("hidden"))) void *emu_corrections_cpu(const void *env);
 
@@ -22,11 +40,15 @@ __attribute__((visibility("hidden"))) void emu_corrections_features(const void *
  * nobody has seen to it yet. */
 __attribute__((visibility("hidden"))) int emu_corrections_is_fetching(const void *env);
 
+/* breakpoints.c tells what this is. */
+__attribute__((visibility("hidden"))) void emu_breakpoints_end(void *env);
+
 /* What translating.c has done before an instruction. */
 enum emu_before {
     EMU_CHECK_PORT, /* is port DX allowed, and as many more as the operand has bytes? */
     EMU_FORGET_RF,
     EMU_FORGET_RF_AT_LAST, /* of a REP, whose count has so many bytes */
+    EMU_FORGET_HITS,       /* of breakpoints for data */
     EMU_ENTER,             /* all of it; the operand has AllocSize, NestingLevel, and the size */
 };
 

@@ -19,7 +19,7 @@ from emu.cpu.vectors import PF
 
 
 class Corrected(ctypes.Structure):
-    """A processor made known: struct emu_corrections_processor of corrections.c, field for field."""
+    """A processor made known: struct emu_corrections_processor of corrections.h, field for field."""
 
     _fields_: ClassVar = [
         ("cpu", ctypes.c_void_p),
@@ -28,10 +28,13 @@ class Corrected(ctypes.Structure):
         ("fetching", ctypes.c_uint32),
         ("cpuid_edx", ctypes.c_uint32),
         ("cpuid_ecx", ctypes.c_uint32),
+        ("hits", ctypes.c_uint32),
+        ("again", ctypes.c_uint32),
         ("next", ctypes.c_void_p),
     ]
     cr2: int
     fetching: int
+    again: int
 
     def is_ahead(self, vector: int, pace: Pace) -> bool:
         """True where exception *vector* is a fault of fetching ahead: nothing of its block has run.
@@ -59,6 +62,7 @@ def _bind(library: ctypes.CDLL) -> str | None:
         library.emu_translating_bind,
         library.emu_interrupt_flag_bind,
         library.emu_floating_bind,
+        library.emu_breakpoints_bind,
     )
     for each in binds:
         each.restype = ctypes.c_char_p

@@ -113,6 +113,7 @@ _Static_assert(offsetof(struct env, mxcsr) == 816, "mxcsr");
 #define EFLAGS_RF (1u << 16)
 #define HFLAGS_INHIBIT_IRQ (1u << 3)
 #define HFLAGS_CS32 (1u << 4)
+#define TF (1u << 8) /* in EFLAGS and in hflags: see breakpoints.c */
 #define HFLAGS2_IGNNE (1u << 7) /* the library's own */
 #define HFLAGS2_FERR (1u << 31) /* ours, as in layout.py */
 
@@ -340,6 +341,8 @@ static void __attribute__((noinline)) hold_back(struct env *e, uintptr_t place)
     e->eip = (uint32_t)(e->eip + i.length);
     e->eflags &= ~(uint64_t)EFLAGS_RF;
     e->hflags &= ~HFLAGS_INHIBIT_IRQ;
+    if ((e->hflags | e->eflags) & TF)
+        emu_breakpoints_end(e);
     real.raise(e, HELD_BACK, 0, 0);
 }
 

@@ -277,14 +277,20 @@ void helper_check_exit_request_x86_64(void *uc, uint32_t in_delay_slot)
     real.helper_check_exit_request(uc, in_delay_slot);
 }
 
-/* 3.  Called when a block has been found to change its own code: the instruction that does is run
- * again, as a block of its own.  That block belongs to the interrupted one: it counts, but
- * no stop comes before it, or a run that is sliced there would count differently. */
+/* 3.  Called when a block has been found to change its own code, or to meet a breakpoint (breakpoints.c):
+ * the instruction that does is run again, as a block of its own.  That block belongs to the
+ * interrupted one: it counts, but no stop comes before it, or a run that is sliced there would count
+ * differently. */
 void cpu_loop_exit_noexc_x86_64(void *cpu)
 {
     struct emu_native_engine *e = emu_native_by_cpu(cpu);
     if (e) {
-        e->pace = REST;
+        if (e->pace == STOP) { /* in a step, which is not over yet */
+            e->pace = NEXT;
+            e->over_ns += e->block_ns;
+        } else {
+            e->pace = REST;
+        }
         rearm(e);
     }
     real.cpu_loop_exit_noexc(cpu);

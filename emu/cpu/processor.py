@@ -14,7 +14,8 @@ delivery.py.  Time passes here:
 - Some things the engine can have done to it only between two of its runs.  Then its run is ended at
   the next block's start and taken up again, and nobody outside can tell.
 
-Not modelled: NMI, SMI, INIT; data and I/O breakpoints; segment limits, which the engine does not check.
+Not modelled: NMI, SMI, INIT; I/O breakpoints, and for data what breakpoints.c names; segment limits,
+which the engine does not check.
 """
 
 from __future__ import annotations

@@ -232,6 +232,10 @@ class ReferenceEngine(SteppingEngine):
     def _block(self, _uc: int, address: int, size: int, _user: int) -> None:
         """A block is about to be entered: stop before it, or count it."""
         before, self._entered = self._entered, (address, size)
+        if self._corrected.again and not self._stale:
+            self._corrected.again = 0
+            self.now_ns += self._block_ns
+            return
         if self._pace is not Pace.BLOCKS:
             self._unusual_block(before)
             return

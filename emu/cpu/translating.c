@@ -62,6 +62,7 @@
 #define HFLAGS_CS32 (1u << 4)
 #define HFLAGS_SS32 (1u << 5)
 #define HFLAGS_PE (1u << 7)
+#define HFLAGS_TF (1u << 8)
 #define HFLAGS_IOPL_SHIFT 12
 #define HFLAGS_RF (1u << 16)
 #define HFLAGS_VM (1u << 17)
@@ -462,6 +463,8 @@ static void translate_instruction_of_ours(struct translation *t, void *cpu)
         undefined = is_undefined(&i) && i.bytes <= INSTRUCTION_MOST;
         if (UNLIKELY(i.flags & HFLAGS_RF) && t->instructions == 1)
             forget_rf(&i);
+        if (UNLIKELY(i.flags & HFLAGS_TF))
+            call_before(EMU_FORGET_HITS, 0);
         if (undefined)
             show_undefined(&i);
         else if (i.opcode >= 0x6C && i.opcode <= 0x6F)

@@ -80,7 +80,6 @@ class Cause(enum.Enum):
     MXCSR_RESERVED = "#GP for a reserved bit of MXCSR (volume 2A, LDMXCSR); QEMU takes it"
     # Unicorn 2.1.4 departs from the manual, and QEMU does not.
     TASK_16 = "a task switch to or from a TSS of 16 bits finds segments in the wrong places"
-    DATA_BREAKPOINT = "data breakpoints do not exist"
 
 
 DEVIATIONS = {
@@ -107,7 +106,6 @@ DEVIATIONS = {
     Cause.XM: "16.17 16.18 16.19 16.26",
     Cause.MXCSR_RESERVED: "16.23",
     Cause.TASK_16: "10.14 10.15",
-    Cause.DATA_BREAKPOINT: "13.27 13.28",
 }
 
 
