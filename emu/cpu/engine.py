@@ -47,6 +47,12 @@ class Calls(Protocol):
     def port_write(self, port: int, size: int, value: int, now_ns: int) -> None:
         """OUT."""
 
+    def reached(self, now_ns: int) -> None:
+        """At a block's start, the deadline.  Where another is set in here, the run need not end.
+
+        An engine may as well end it, and leave to whoever called it what is due.
+        """
+
     def exception(self, vector: int) -> None:
         """An exception or INT n; EIP is the faulting instruction, after INT n the next one."""
 

@@ -219,13 +219,24 @@ static inline bool is_due(const struct emu_native_engine *e)
     return (eflags & EFLAGS_IF) && !(hflags & HFLAGS_INHIBIT_IRQ);
 }
 
+/* The same, where a block is about to be entered.  Most deadlines are alarms: they fire, another
+ * deadline is set, and the run need not end.  But it does where code has been written over, which the
+ * block may be made of. */
+static bool is_due_at_block(struct emu_native_engine *e)
+{
+    e->rewritten = 0;
+    if (now_ns(e) >= e->deadline_ns)
+        e->reached(now_ns(e));
+    return e->rewritten || is_due(e);
+}
+
 /* At or behind the limit, a block is about to be entered: true if the run is to stop before it. */
 static bool stops(struct emu_native_engine *e)
 {
     bool counts = true;
     switch ((enum pace)e->pace) {
     case BLOCKS:
-        if (is_due(e))
+        if (is_due_at_block(e))
             return true;
         break;
     case REST:

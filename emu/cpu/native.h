@@ -46,6 +46,7 @@ struct emu_native_engine {
     void (*exception)(void *uc, uint32_t vector, void *user); /* Python's: what delivery.c leaves */
     uint32_t (*port_read)(uint32_t port, uint32_t size, int64_t now_ns);
     void (*port_write)(uint32_t port, uint32_t size, uint32_t value, int64_t now_ns);
+    void (*reached)(int64_t now_ns); /* the deadline: another may be set, and the run goes on */
     struct emu_native_shadows *shadows; /* NULL: every port access is Python's */
     const struct emu_native_leaves *leaves; /* what CPUID says */
     uint64_t delivered; /* how many exceptions delivery.c has seen to */
@@ -60,6 +61,7 @@ struct emu_native_engine {
     uint8_t *code;      /* a byte a page of RAM: translated code has come from it */
     const uint8_t *block; /* the translation of the block that is being stepped through */
     int64_t window_ns;  /* tlb.c's: since when the TLB's use is watched */
+    uint32_t rewritten; /* tlb.c's: translated code has been dropped from outside */
     struct emu_native_engine *next;
 };
 

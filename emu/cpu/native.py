@@ -34,6 +34,7 @@ PortRead = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32, c
 PortWrite = ctypes.CFUNCTYPE(
     None, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_int64
 )
+Reached = ctypes.CFUNCTYPE(None, ctypes.c_int64)  # and reached, with the time
 
 # Any load: native.c comes to know an engine's translator when that translates one.
 _LEARN = bytes.fromhex(
@@ -59,6 +60,7 @@ class Shared(ctypes.Structure):
         ("exception", ctypes.c_void_p),
         ("port_read", ctypes.c_void_p),
         ("port_write", ctypes.c_void_p),
+        ("reached", ctypes.c_void_p),
         ("shadows", ctypes.c_void_p),
         ("leaves", ctypes.c_void_p),
         ("delivered", ctypes.c_uint64),
@@ -72,6 +74,7 @@ class Shared(ctypes.Structure):
         ("code", ctypes.c_void_p),
         ("block", ctypes.c_void_p),
         ("window_ns", ctypes.c_int64),
+        ("rewritten", ctypes.c_uint32),
         ("next", ctypes.c_void_p),
     ]
     over_ns: int
@@ -87,6 +90,7 @@ class Shared(ctypes.Structure):
     exception: int | None
     port_read: int | None
     port_write: int | None
+    reached: int | None
     shadows: int | None
     leaves: int
     delivered: int
@@ -269,6 +273,7 @@ class NativeEngine(SteppingEngine):
         shared = self._shared
         shared.exception = wiring.hooks.keep(exception)
         shared.port_read, shared.port_write = wiring.hooks.keep(read), wiring.hooks.keep(write)
+        shared.reached = wiring.hooks.keep(Reached(wiring.reached))
         wiring.hooks.add(
             unicorn_h.UC_HOOK_INTR,
             self._library.emu_native_exception,

@@ -12,10 +12,10 @@
  */
 
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "library.h"
 #include "native.h"
 
 #define ENV_EIP 128 /* in CPUX86State, as in layout.py */
@@ -28,11 +28,11 @@ static struct {
 /* As emu_native_bind. */
 const char *emu_pause_bind(void *library)
 {
-    *(void **)&real.pause = dlsym(library, "helper_pause_x86_64");
-    *(void **)&real.lookup_tb_ptr = dlsym(library, "helper_lookup_tb_ptr_x86_64");
-    if (!real.pause)
-        return "helper_pause_x86_64";
-    return real.lookup_tb_ptr ? NULL : "helper_lookup_tb_ptr_x86_64";
+    const struct emu_function wanted[] = {
+        {"helper_pause_x86_64", &real.pause},
+        {"helper_lookup_tb_ptr_x86_64", &real.lookup_tb_ptr},
+    };
+    return EMU_FIND(library, wanted);
 }
 
 /* The code to go on at: the next block's, or, where that is yet to be made, the library's way out. */

@@ -304,6 +304,13 @@ class Processor:
         self._ports.write(port, value, size)
         self._leave(now_ns)
 
+    def reached(self, now_ns: int) -> None:
+        """Alarms that are due fire, as at the end of a run; which goes on, if it was for them."""
+        if not self._stop and not self._pausing:
+            self._tell_cards()
+            self.clock.advance_to(now_ns)
+            self._resume_clock()
+
     def _reach(self, now_ns: int) -> None:
         """Before a card is asked: it sees the right time, and alarms that are due have fired."""
         self._tell_cards()

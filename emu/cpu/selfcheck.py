@@ -85,6 +85,9 @@ class NoCalls:
     def port_write(self, port: int, size: int, value: int, now_ns: int) -> None:  # noqa: ARG002
         self.called = True
 
+    def reached(self, now_ns: int) -> None:
+        """A slice is over, and the run ends."""
+
     def exception(self, vector: int) -> None:  # noqa: ARG002
         self.called = True
 

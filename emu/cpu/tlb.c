@@ -109,6 +109,7 @@ void emu_tlb_invalidate(struct emu_native_engine *e, uint64_t address, uint64_t 
     for (; page <= last && page < e->ram_pages; page++) {
         if (e->code[page]) {
             real.tb_invalidate_phys_range(e->uc, address, address + length);
+            e->rewritten = 1;
             return;
         }
     }

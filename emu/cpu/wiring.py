@@ -93,6 +93,12 @@ class Wiring:
         except BaseException as error:  # noqa: BLE001
             self.calls.failed(error)
 
+    def reached(self, now_ns: int) -> None:
+        try:
+            self.calls.reached(now_ns)
+        except BaseException as error:  # noqa: BLE001
+            self.calls.failed(error)
+
     def exception(self, _uc: int, vector: int, _user: int) -> None:
         try:
             if not self.engine.postpones(vector):
