@@ -27,9 +27,21 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT)}
 
 
-def start(*words: str, **rest: Any) -> subprocess.Popen[bytes]:
+class Child(subprocess.Popen):
+    """A process that ends with the `with` it is started in, whatever becomes of that.
+
+    `Popen` waits there for its end, and would wait for ever where a test has failed.
+    """
+
+    def __exit__(self, failure: type[BaseException] | None, *rest: object) -> None:
+        if failure is not None:
+            self.kill()
+        super().__exit__(failure, *rest)
+
+
+def start(*words: str, **rest: Any) -> Child:
     """Start ``emu *words``; *rest* is `subprocess.Popen`'s."""
-    return subprocess.Popen(command(*words), env=environment(), **rest)
+    return Child(command(*words), env=environment(), **rest)
 
 
 def run(*words: str, **rest: Any) -> subprocess.CompletedProcess[bytes]:

@@ -274,7 +274,7 @@ class TestTheTerminalIsGone:
                 os.close(descriptor)
 
     @staticmethod
-    def start(slave: int, *words: str) -> subprocess.Popen[bytes]:
+    def start(slave: int, *words: str) -> processes.Child:
         """`emu run` with the terminal as its own, as a shell would start it."""
         return processes.start(
             *("run", "echo", "-m", "1M", *words),

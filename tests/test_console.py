@@ -8,7 +8,6 @@ import os
 import pty
 import resource
 import signal
-import subprocess
 import sys
 import termios
 import time
@@ -32,6 +31,7 @@ from emu.tools.session import Plan
 from emu.until import Condition, Reason
 
 PROMPT = emu.serial("> ")
+TICK = emu.serial("tick")
 
 
 @attrs.define
@@ -77,12 +77,33 @@ def console_for(vm: Machine, save_to: str | None = None) -> Console:
     return Console(vm, save_to, Pace.OFF)
 
 
+@attrs.define
+class Front:
+    """A front that does one thing between two slices, and not for ever.
+
+    A guest that waits for a key is waited for 50 ms a slice, one that does not takes 2 ms or more.
+    """
+
+    do: Callable[[Machine], None]
+    slices_left: int = 400
+
+    def attend(self, vm: Machine) -> None:
+        assert self.slices_left, "the run goes on and on"
+        self.slices_left -= 1
+        self.do(vm)
+
+
+def front_of(vm: Machine, save_to: str | None = None) -> Front:
+    """A console before *vm*."""
+    return Front(console_for(vm, save_to).attend)
+
+
 class TestTerminal:
     def test_what_is_typed_is_the_guests(self, person: Person, vm: Machine) -> None:
         """Line by line, as the guest asks for it."""
-        vm.run(PROMPT, front=console_for(vm))
+        vm.run(PROMPT, front=front_of(vm))
         person.type(b"hello\r")
-        vm.run(PROMPT, front=console_for(vm))
+        vm.run(PROMPT, front=front_of(vm))
 
         assert person.sees(b"olleh\r\n> ").endswith(b"> hello\r\n5: olleh\r\n> ")
 
@@ -91,7 +112,7 @@ class TestTerminal:
         """Whatever the run was to wait for, and whatever was typed before."""
         console = console_for(vm)
         person.type(b"are you there?\x01x")
-        stopped = vm.run(until, front=console)
+        stopped = vm.run(until, front=Front(console.attend))
 
         assert (stopped.reason, console.left) == (Reason.STOPPED, True)
 
@@ -100,7 +121,7 @@ class TestTerminal:
     ) -> None:
         """On standard error, and the guest runs on."""
         person.type(b"\x01hhello\r")
-        vm.run(emu.serial("olleh"), front=console_for(vm))
+        vm.run(emu.serial("olleh"), front=front_of(vm))
 
         assert capsys.readouterr().err == f"{HELP}\r\n"
 
@@ -113,10 +134,10 @@ class TestTerminal:
         save_to: str | None,
     ) -> None:
         """Where --save says, or else to a name that is told; and the guest runs on."""
-        vm.run(PROMPT, front=console_for(vm))
+        vm.run(PROMPT, front=front_of(vm))
         saved_at_ns = vm.clock.now_ns
         person.type(b"\x01shello\r")
-        vm.run(emu.serial("olleh"), front=console_for(vm, save_to))
+        vm.run(emu.serial("olleh"), front=front_of(vm, save_to))
 
         name = save_to or DEFAULT_SAVE
         assert capsys.readouterr().err == f"emu: saved to {name} at {saved_at_ns} ns\r\n"
@@ -128,7 +149,7 @@ class TestTerminal:
     ) -> None:
         """The guest runs on."""
         person.type(b"\x01shello\r")
-        vm.run(emu.serial("olleh"), front=console_for(vm, "no/such/folder.emu"))
+        vm.run(emu.serial("olleh"), front=front_of(vm, "no/such/folder.emu"))
 
         assert capsys.readouterr().err == "emu: no/such/folder.emu: No such file or directory\r\n"
 
@@ -139,7 +160,7 @@ class TestTerminal:
         _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, most))
         person.type(b"\x01shello\r")
-        vm.run(emu.serial("olleh"), front=console_for(vm, "big.emu"))
+        vm.run(emu.serial("olleh"), front=front_of(vm, "big.emu"))
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
         assert capsys.readouterr().err == "emu: big.emu: File too large\r\n"
@@ -166,13 +187,6 @@ class TestTerminal:
 
         assert len(ends) > 6
         assert set(ends) == {digest}
-
-
-@attrs.define
-class Front:
-    """A front that does one thing between two slices."""
-
-    attend: Callable[[Machine], None]
 
 
 class TestSaying:
@@ -228,7 +242,7 @@ class TestSignals:
         console = console_for(vm)
         with console.signals():
             signal.raise_signal(signal.SIGTERM)
-            stopped = vm.run(front=console)
+            stopped = vm.run(front=Front(console.attend))
 
         assert stopped.reason is Reason.STOPPED
         assert vm.clock.now_ns == 0
@@ -316,7 +330,7 @@ class TestPace:
         with Machine("hello", memory="1M", serial=end) as vm:
             console = Console(vm, pace=pace)
             monkeypatch.setattr(console, "_pacer", asked)
-            vm.run(front=console)
+            vm.run(front=Front(console.attend))
 
         assert bool(asked.times_ns) is paced
         assert asked.times_ns == sorted(asked.times_ns)
@@ -332,7 +346,7 @@ class TestASession:
     def test_left(self, person: Person, vm: Machine, capsys: pytest.CaptureFixture[str]) -> None:
         """Status 0, whatever was to be waited for; and where the machine is now."""
         person.type(b"\x01x")
-        status = self.run(vm, goals=(emu.serial("never"),), save="s.emu")
+        status = self.run(vm, goals=(emu.serial("never"),), limit=emu.after("1m"), save="s.emu")
 
         assert status == 0
         assert capsys.readouterr().err == (
@@ -367,7 +381,7 @@ class TestASession:
                     signal.raise_signal(signal.SIGTERM)
 
         with Machine("ticks", memory="1M", serial=Impatient()) as vm:
-            status = self.run(vm, save="s.emu")
+            status = self.run(vm, limit=emu.after("1s"), save="s.emu")
             at_ns = vm.clock.now_ns
 
         assert status == 128 + signal.SIGTERM
@@ -378,7 +392,7 @@ class TestAWholeProgram:
     """`emu` as a process of its own, whose terminal is the person's."""
 
     @staticmethod
-    def start(person: Person, *words: str) -> subprocess.Popen[bytes]:
+    def start(person: Person, *words: str) -> processes.Child:
         return processes.start(
             *words,
             stdin=person.slave,
@@ -448,7 +462,7 @@ class TestAWholeProgram:
 
         assert (child.returncode, person.modes()) == (128 + number, before)
         with emu.load("s.emu") as vm:
-            vm.run(emu.serial("tick"))
+            assert vm.run([TICK, emu.after("1s")]).condition == TICK
 
     def test_a_hang_up(self, person: Person) -> None:
         """A window is closed, and the guest goes on talking: the machine is saved."""
@@ -460,7 +474,7 @@ class TestAWholeProgram:
 
         assert child.returncode == 128 + signal.SIGHUP
         with emu.load("s.emu") as vm:
-            vm.run(emu.serial("tick"))
+            assert vm.run([TICK, emu.after("1s")]).condition == TICK
 
     def test_an_error(self, person: Person) -> None:
         """One line, below the guest's; and the terminal is as it was."""

@@ -80,9 +80,9 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start(
     stderr: int, *words: str, moment_s: float = 0, hold: bool = False, stdin: int | None = None
-) -> subprocess.Popen[bytes]:
+) -> processes.Child:
     code = AT_ONCE.format(moment_s=moment_s, hold=HOLD if hold else "")
-    return subprocess.Popen(
+    return processes.Child(
         [sys.executable, "-c", code, *words],
         env=processes.environment(),
         stdin=subprocess.PIPE if stdin is None else stdin,

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import linux_runs
@@ -217,19 +218,19 @@ def test_a_whole_boot_with_its_session_is_recorded_and_replayed(
     words += ["--until", "serial:\n2nd"]
     record = str(tmp_path / "boot.jsonl")
 
-    recording = processes.start(
+    with processes.start(
         *words,
         "--record",
         record,
-        stdin=processes.subprocess.PIPE,
-        stdout=processes.subprocess.PIPE,
-    )
-    said = processes.read_until(recording.stdout.fileno(), PROMPT.encode())
-    recording.stdin.write(b"dmesg | md5sum; ls -l /bin | md5sum; echo $((1 + 1))nd\r")
-    recording.stdin.flush()
-    said += recording.communicate()[0]
-    replayed = processes.start(*words, "--replay", record, stdout=processes.subprocess.PIPE)
-    output, _ = replayed.communicate()
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as recording:
+        said = processes.read_until(recording.stdout.fileno(), PROMPT.encode())
+        recording.stdin.write(b"dmesg | md5sum; ls -l /bin | md5sum; echo $((1 + 1))nd\r")
+        recording.stdin.flush()
+        said += recording.communicate()[0]
+    with processes.start(*words, "--replay", record, stdout=subprocess.PIPE) as replayed:
+        output, _ = replayed.communicate()
 
     assert (recording.returncode, replayed.returncode) == (0, 0)
     assert output == said

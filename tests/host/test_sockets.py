@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from processes import Child
 
 import emu
 from emu.errors import HostError
@@ -395,7 +396,7 @@ class TestTCPAddress:
 def test_an_interrupt_from_the_keyboard_ends_the_wait(path: str) -> None:
     """A user who waits in vain for a client gets out with Ctrl-C, and the path is removed."""
     program = f"from emu.host.ends import open_end; open_end('unix:{path}')"
-    with subprocess.Popen(
+    with Child(
         [sys.executable, "-c", program],
         cwd=Path(emu.__file__).parents[1],
         stderr=subprocess.PIPE,

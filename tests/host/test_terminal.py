@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import Child
 
 import emu
 from emu import attrs
@@ -444,7 +445,7 @@ class TestAWholeProgram:
     """A child process with the terminal as its standard input and output."""
 
     @staticmethod
-    def start(user: User, ending: str, beginning: str = "") -> subprocess.Popen[bytes]:
+    def start(user: User, ending: str, beginning: str = "") -> Child:
         """Start a program that takes the terminal, says so, and ends somehow."""
         program = f"""
 import fcntl, os, select, signal, sys, termios
@@ -454,7 +455,7 @@ end = Terminal()
 end.write(b"ready")
 {ending}
 """
-        child = subprocess.Popen(
+        child = Child(
             [sys.executable, "-c", program],
             cwd=Path(emu.__file__).parents[1],
             stdin=user.slave,

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from processes import Child
 from synthetic import (
     COUNTER_SAVED,
     FOREIGN,
@@ -489,7 +490,7 @@ class TestAgainstQEMU:
             *("-display", "none", "-nodefaults", "-qmp", "stdio"),
             *("-incoming", f"exec:cat {path}"),
         ]
-        with subprocess.Popen(
+        with Child(
             command,
             bufsize=0,
             stdin=subprocess.PIPE,
