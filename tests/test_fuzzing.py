@@ -14,7 +14,7 @@ import pytest
 from fuzz_cases import Generator
 from fuzz_causes import FX_REGISTERS, FX_XMM, Cause, causes
 from fuzz_findings import FIELDS, Finding
-from fuzz_format import FLAG_FLOATING, FLAG_IMAGE, IMAGE_PARTS
+from fuzz_format import EVENT, FLAG_FLOATING, FLAG_IMAGE, HUNG, IMAGE_PARTS
 from fuzz_qemu import Tally, fuzz
 from fuzz_runners import Ours, Qemu, Ran, qemu_problem, run_cases
 from rig import needs_native
@@ -26,6 +26,7 @@ CASES = {"native": 10_000, "reference": 1_000}
 CASES_FLOATING = 1_000
 SOAK_SEEDS, SOAK_CASES = range(101, 111), 100_000
 SIMPLE, BP = 4, 3  # a case of that seed, and how it ends: with INT3
+OVERWRITES = 101, range(75_893, 75_899)  # a seed, and cases of which the last does
 RARE = 0.005  # of the cases: those that the harness cannot compare
 
 ENGINES = [
@@ -86,7 +87,19 @@ class TestAgainstQEMU:
 
 
 class TestItself:
-    """That it can fail."""
+    """That it can fail, and that it does not where it should not."""
+
+    def test_a_case_that_writes_over_everything(self, qemu: Qemu) -> None:
+        """What came before it is known all the same, and that it was this one."""
+        generator = Generator(OVERWRITES[0])
+        cases = [generator.case(number) for number in OVERWRITES[1]]
+        done: list[Ran] = []
+        while len(done) < len(cases):
+            done += run_cases(qemu, cases[len(done) :], generator.pool)
+
+        statuses = [ran.record.status for ran in done]
+        assert statuses[-1] == HUNG
+        assert all(status & EVENT for status in statuses[:-1])
 
     @needs_native
     @pytest.mark.usefixtures("qemu")
