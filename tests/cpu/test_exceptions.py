@@ -306,20 +306,15 @@ class TestWhichEvent:
         assert (frame[1], frame[3], frame[4]) == (CODE_3 | 3, STACK_3, DATA_3 | 3)
         assert rig.state.esp == STACK - 20
 
-    def test_single_step(self, rig: Rig) -> None:
+    @pytest.mark.parametrize("code", ["90", "f3 90"], ids=["NOP", "PAUSE"])
+    def test_single_step(self, rig: Rig, code: str) -> None:
         """TF: #DB after each instruction, DR6 says why."""
-        rig.load(
-            bytes.fromhex(
-                "90"  # nop
-                "90"  # nop
-            ),
-            real_mode(eflags=2 | FLAG_TF),
-        )
+        rig.load(bytes.fromhex(code + "90"), real_mode(eflags=2 | FLAG_TF))
 
         rig.run()
 
         assert rig.reported == [DB]
-        assert rig.stack(1, 2) == [CODE + 1]
+        assert rig.stack(1, 2) == [CODE + len(bytes.fromhex(code))]
         assert rig.state.dr6 & 0x4000
 
     def test_arithmetic_flags_are_in_the_frame(self, rig: Rig) -> None:
