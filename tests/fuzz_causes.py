@@ -11,6 +11,25 @@ import re
 from collections.abc import Callable
 
 from fuzz_findings import FIELDS, Finding
+from fuzz_floating import (
+    FX_CONTROL,
+    FX_MXCSR,
+    FX_STATUS,
+    FX_TAGS,
+    X87_B,
+    X87_C1,
+    X87_DE,
+    X87_ES,
+    X87_EXCEPTIONS,
+    Image,
+    is_held_back,
+    is_less_exact,
+    is_loaded_in_part,
+    is_rounded_on_loading,
+    is_stack_fault,
+    stores_flags,
+    waits,
+)
 from fuzz_format import (
     ACCESSED,
     CODE_32,
@@ -37,20 +56,13 @@ PAGE, SEGMENT_BYTES, SHORT_REACH = 0x1000, 0x1_0000, 0x80
 RAM_END, ROM_START = 16 << 20, 0xFFFF_0000
 VIDEO, VIDEO_END = 0xA_0000, 0xC_0000
 EFLAGS_OF = 1 << 11
+FILLING = 0xCCCC_CCCC  # INT3s
 RESERVED_FLAGS = 0xFFC0_8028
 LOCK, CMPXCHG8B = 0xF0, b"\x0f\xc7"
-# Both of them, with other prefixes in between, before a string instruction.
-_PREFIX = rb"[\x26\x2e\x36\x3e\x64-\x67\xf0\xf2\xf3]*"
-TWO_REPEATS = re.compile(
-    rb"(\xf2" + _PREFIX + rb"\xf3|\xf3" + _PREFIX + rb"\xf2)" + _PREFIX + rb"[\xa4-\xa7\xaa-\xaf]",
-    re.DOTALL,
-)
-STI, LSS = b"\xfb", b"\x0f\xb2"
-DOUBLE_SHIFTS = (b"\x0f\xa4", b"\x0f\xa5", b"\x0f\xac", b"\x0f\xad")
-# Jcc, INTO, PUSHF; behind 0Fh Jcc, SETcc and CMOVcc: of O, NO, L, GE, LE, G.
-_OF_CONDITIONS = (0, 1, 12, 13, 14, 15)
-LOOKS_AT_OF = {base + each for base in (0x40, 0x70, 0x80, 0x90) for each in _OF_CONDITIONS}
-LOOKS_AT_OF |= {0x9C, 0xCE}
+REPNE, REPE, OPERAND_SIZE = 0xF2, 0xF3, 0x66
+STRINGS = (*range(0xA4, 0xA8), *range(0xAA, 0xB0))
+NOP, STI, LSS = 0x90, 0xFB, 0x0FB2
+DOUBLE_SHIFTS = (0x0FA4, 0x0FA5, 0x0FAC, 0x0FAD)
 MANDATORY_PREFIXES = frozenset(b"\x66\xf2\xf3")
 FLOATING = (
     *range(0xD8, 0xE0),
@@ -75,11 +87,10 @@ LATER = frozenset(
 )  # CVTPS2PD, CVTDQ2PS, MOVNTI ...
 UNCHECKED = frozenset((0x0F14, 0x0F15, *range(0x0F52, 0x0F58), 0x0FC6))  # UNPCK, ANDPS ..., SHUFPS
 FCOMI, FCOMI_CLEARS = re.compile(rb"[\xdb\xdf][\xe8-\xf7]"), 1 << 11 | 1 << 7 | 1 << 4  # OF, SF, AF
-# FXSAVE's image (SDM 1, table 10-2), and what of its words may differ; C1 and B are in the upper byte.
-FX_CONTROL, FX_STATUS, FX_TAGS, FX_MXCSR, FX_REGISTERS, FX_XMM = 0, 2, 4, 24, 32, 160
-FCW_RESERVED, X87_C1_HIGH, X87_TOP_HIGH, X87_B_HIGH = 0xE0C0, 1 << 1, 7 << 3, 1 << 7
-X87_IE, X87_DE, X87_EXCEPTIONS, X87_SF, X87_ES = 1 << 0, 1 << 1, 0x3F, 1 << 6, 1 << 7
-INDEFINITE = bytes.fromhex("00 00 00 00 00 00 00 c0 ff ff")
+# What of FXSAVE's image may differ.
+FCW_RESERVED, C1_HIGH, TOP_HIGH, B_HIGH = 0xE0C0, X87_C1 >> 8, 7 << 3, X87_B >> 8
+FBLD, FBLD_LAST = ((0xDF, 4), (0xDF, 6)), 9  # the last of its bytes that it may be
+NOWHERE = -1
 
 
 def _rf(finding: Finding) -> Explained:
@@ -160,30 +171,32 @@ def _nm_first(finding: Finding) -> Explained:
 
 def _shadow(finding: Finding) -> Explained:
     """More steps are counted, or other ones."""
-    theirs, ours = finding.theirs.record, finding.ours.record
-    code = finding.case.code + finding.memory(finding.ours, finding.linear(ours) - 32, 32)
-    shadow = STI in code or LSS in code
-    stepped = ours.steps > theirs.steps or DB in (theirs.vector, ours.vector)
-    other = ours.path != theirs.path or (theirs.vector, ours.vector) == (DB, DB)
-    return EVERYTHING if shadow and stepped and other else {}
+    parting = finding.parting
+    shadow = parting is not None and parting.instruction.opcode in (STI, LSS)
+    return EVERYTHING if shadow and finding.case.steps else {}
+
+
+def _pause(finding: Finding) -> Explained:
+    parting = finding.parting
+    if parting is None or parting.instruction.opcode != NOP:
+        return {}
+    return EVERYTHING if finding.case.steps and REPE in parting.instruction.prefixes else {}
 
 
 def _shadow_trap(finding: Finding) -> Explained:
     """The trap comes at once, and not an instruction later."""
     ours = finding.ours.record
     before = finding.memory(finding.ours, finding.linear(ours) - 1, 1)
-    return EVERYTHING if ours.vector == DB and before == STI else {}
+    return EVERYTHING if ours.vector == DB and before == bytes([STI]) else {}
 
 
 def _double_shift(finding: Finding) -> Explained:
     """And whatever looks at OF after it."""
-    code = finding.case.code
-    places = [at for each in DOUBLE_SHIFTS if (at := code.find(each)) >= 0]
-    if not places:
+    parting = finding.parting
+    if parting is None or parting.instruction.opcode not in DOUBLE_SHIFTS:
         return {}
-    if set(code[min(places) + 2 :]) & LOOKS_AT_OF:
-        return EVERYTHING
-    return {"eflags": EFLAGS_OF, "path": ALL if finding.case.steps else 0}
+    theirs, ours = parting.theirs.record, parting.ours.record
+    return EVERYTHING if (theirs.eflags ^ ours.eflags) & ~RF == EFLAGS_OF else {}
 
 
 def _rotate(finding: Finding) -> Explained:
@@ -226,7 +239,12 @@ def _rom(finding: Finding) -> Explained:
 
 
 def _two_repeats(finding: Finding) -> Explained:
-    return EVERYTHING if TWO_REPEATS.search(finding.case.code) else {}
+    parting = finding.parting
+    if parting is None:
+        return {}
+    found = parting.instruction
+    string = found.opcode in STRINGS and {REPNE, REPE} <= set(found.prefixes)
+    return EVERYTHING if string else {}
 
 
 def _beyond(finding: Finding) -> Explained:
@@ -255,10 +273,10 @@ def _later(finding: Finding) -> Explained:
 def _mmx_first(finding: Finding) -> Explained:
     """TOP is 0 already, and no register is empty."""
     theirs, ours = finding.theirs.record, finding.ours.record
-    found, image = finding.instruction(finding.ours), finding.theirs.part("floating")
+    found, image = finding.instruction(finding.ours), finding.theirs.floating
     operand = found.opcode in SSE and not found.is_register
     same = ours.vector in (PF, DF) and (theirs.vector, theirs.eip) == (ours.vector, ours.eip)
-    entered = bool(image) and not image[FX_STATUS + 1] & X87_TOP_HIGH and image[FX_TAGS] == 0xFF
+    entered = bool(image) and not image[FX_STATUS + 1] & TOP_HIGH and image[FX_TAGS] == 0xFF
     return {"floating": ALL} if operand and same and entered else {}
 
 
@@ -285,44 +303,67 @@ def _fcomi(finding: Finding) -> Explained:
 
 
 def _unmasked(finding: Finding) -> Explained:
-    """It comes before the instruction's result, or before the next that waits; QEMU goes on."""
+    """It comes before the instruction's result; QEMU goes on: to anything."""
     ours, found = finding.ours.record, finding.instruction(finding.ours)
-    image = finding.ours.part("floating")
-    if not image:
-        return {}
-    if ours.vector == MF and image[FX_STATUS] & X87_ES:
-        return EVERYTHING
-    mxcsr = image[FX_MXCSR] | image[FX_MXCSR + 1] << 8
+    mxcsr = Image.of(finding.ours).word(FX_MXCSR)
     sse = ours.vector in (UD, DF, XM) and found.opcode in SSE_ARITHMETIC
     return EVERYTHING if sse and mxcsr & ~(mxcsr >> 7) & X87_EXCEPTIONS else {}
 
 
+def _pending(finding: Finding) -> Explained:
+    return EVERYTHING if finding.parting and waits(finding.parting) else {}
+
+
+def _held_back(finding: Finding) -> Explained:
+    return EVERYTHING if finding.parting and is_held_back(finding.parting) else {}
+
+
+def _stack_fault(finding: Finding) -> Explained:
+    return EVERYTHING if finding.parting and is_stack_fault(finding.parting) else {}
+
+
+def _precision(finding: Finding) -> Explained:
+    return EVERYTHING if finding.parting and is_rounded_on_loading(finding.parting) else {}
+
+
+def _trigonometric(finding: Finding) -> Explained:
+    return EVERYTHING if finding.parting and is_less_exact(finding.parting) else {}
+
+
+def _stored(finding: Finding) -> Explained:
+    return EVERYTHING if finding.parting and stores_flags(finding.parting) else {}
+
+
+def _fbld(finding: Finding) -> Explained:
+    theirs, ours = finding.theirs.record, finding.ours.record
+    found = finding.instruction(finding.ours)
+    packed = (found.opcode, found.reg) in FBLD and (theirs.vector, ours.vector) == (PF, PF)
+    return {"cr2": ALL} if packed and 0 < theirs.cr2 - ours.cr2 <= FBLD_LAST else {}
+
+
+def _in_part(finding: Finding) -> Explained:
+    """Some of it was there; ours is as it was."""
+    return EVERYTHING if finding.parting and is_loaded_in_part(finding.parting) else {}
+
+
 def _numbers(finding: Finding) -> Explained:
     """Every byte of FXSAVE's image that differs is one of these."""
-    theirs, ours = (ran.part("floating") for ran in (finding.theirs, finding.ours))
-    changed = {at: theirs[at] ^ ours[at] for at in theirs.keys() & ours.keys()}
-    changed = {at: bits for at, bits in changed.items() if bits}
-    if not changed:
-        return {}
-    flags = ours[FX_STATUS]
+    theirs, ours = Image.of(finding.theirs), Image.of(finding.ours)
+    changed = [
+        (at, one ^ other)
+        for at, (one, other) in enumerate(zip(theirs.data, ours.data, strict=True))
+        if one != other
+    ]
+    status = ours.status
     may = {FX_CONTROL: FCW_RESERVED & 0xFF, FX_CONTROL + 1: FCW_RESERVED >> 8}
-    may[FX_STATUS + 1] = X87_C1_HIGH
-    may[FX_STATUS] = flags & X87_DE
-    may[FX_MXCSR] = ours[FX_MXCSR] & ~theirs[FX_MXCSR] & X87_DE
-    if flags & X87_SF:
-        may[FX_STATUS] |= X87_EXCEPTIONS | X87_SF  # nothing was computed
-        for at in range(FX_REGISTERS, FX_XMM, 16):
-            if bytes(ours[at + i] for i in range(10)) == INDEFINITE:
-                may |= dict.fromkeys(range(at, at + 10), 0xFF)
-    control = ours[FX_CONTROL]
-    if control & X87_EXCEPTIONS == X87_EXCEPTIONS:  # FSTENV and FSAVE leave them so
+    may |= {FX_STATUS: status & X87_DE, FX_STATUS + 1: C1_HIGH}
+    may[FX_MXCSR] = ours.data[FX_MXCSR] & ~theirs.data[FX_MXCSR] & X87_DE
+    if ours.control & X87_EXCEPTIONS == X87_EXCEPTIONS:  # FSTENV leaves them so
         may[FX_CONTROL] |= X87_EXCEPTIONS
-    if flags & X87_ES and not theirs[FX_STATUS] & X87_ES:
-        return {"floating": ALL}  # it was held back
-    if bool(flags & X87_ES) == bool(flags & ~control & X87_EXCEPTIONS):  # as it is to be
+    if bool(status & X87_ES) == bool(ours.unmasked):  # as it is to be
         may[FX_STATUS] |= X87_ES
-        may[FX_STATUS + 1] |= X87_B_HIGH
-    explained = all(bits & ~may.get(at, 0) == 0 for at, bits in changed.items())
+        may[FX_STATUS + 1] |= B_HIGH
+    explained = changed and all(bits & ~may.get(at, 0) == 0 for at, bits in changed)
     return {"floating": ALL} if explained else {}
 
 
@@ -345,7 +386,7 @@ def _beyond_real(finding: Finding) -> Explained:
     if not finding.case.mode & MODE_REAL or len(ends) != 1 or not ends[0].status & EVENT:
         return {}
     outside = not SANDBOX - PAGE <= ends[0].cs << 4 < SANDBOX + SANDBOX_BYTES
-    return {"status": ALL} if outside else {}
+    return EVERYTHING if outside else {}
 
 
 def _jump_below(finding: Finding) -> Explained:
@@ -361,7 +402,7 @@ def _jump_below(finding: Finding) -> Explained:
 def _time(finding: Finding) -> Explained:
     """One has come to an end, and the other would have."""
     vectors = finding.theirs.record.vector, finding.ours.record.vector
-    return {"status": ALL} if vectors.count(WATCHDOG_VECTOR) == 1 else {}
+    return EVERYTHING if vectors.count(WATCHDOG_VECTOR) == 1 else {}
 
 
 def _hole(finding: Finding) -> Explained:
@@ -386,11 +427,26 @@ def _video(finding: Finding) -> Explained:
     return {}
 
 
+def _unreadable(finding: Finding) -> Explained:
+    """What it finds is what all of memory is filled with."""
+    theirs, ours = finding.theirs.record, finding.ours.record
+    filled = (theirs.error, ours.error) == (FILLING, FILLING)
+    return EVERYTHING if filled and (theirs.cs, ours.cs) == (FILLING & 0xFFFF,) * 2 else {}
+
+
 def _real_stack(finding: Finding) -> Explained:
     """The frame is elsewhere; the harness looks where it should be."""
     records = (finding.theirs.record, finding.ours.record)
     far = any(record.esp > 0xFFFF for record in records)
     return EVERYTHING if finding.case.mode & MODE_UNREAL and far else {}
+
+
+def _at_ours(finding: Finding) -> int:
+    return finding.linear(finding.ours.record)
+
+
+def _at_parting(finding: Finding) -> int:
+    return finding.parting.linear if finding.parting else NOWHERE
 
 
 class Cause(enum.Enum):
@@ -404,14 +460,16 @@ class Cause(enum.Enum):
     )
     PDPTE = "an entry of PAE's first table has no accessed bit (4.4.1); QEMU sets it", _pdpte
     INT1 = "INT1 raises #DB; QEMU raises #UD", _int1
-    GROUP_11 = "C6 and C7 are defined with /0 alone; QEMU takes all for MOV", _group_11
-    LOCK = "LOCK is #UD but with some that change memory (2A); QEMU ignores it", _lock
-    LTR_NULL = "LTR of a null selector is #GP(0); QEMU takes it", _ltr_null
+    GROUP_11 = "C6 and C7 are defined with /0 alone; QEMU takes all for MOV", _group_11, _at_ours
+    LOCK = "LOCK is #UD but with some that change memory (2A); QEMU ignores it", _lock, _at_ours
+    LTR_NULL = "LTR of a null selector is #GP(0); QEMU takes it", _ltr_null, _at_ours
     EMMS = (
         "EMMS and SSE conversions to and from MMX and integers are #NM with CR0.TS, EMMS with prefixes or CR0.EM #UD; not so in QEMU",
         _emms,
+        _at_ours,
     )
-    STEPS = "LSS and STI do not hold off single step (6.8.3); QEMU does", _shadow
+    STEPS = "LSS and STI do not hold off single step (6.8.3); QEMU does", _shadow, _at_parting
+    PAUSE = "a single step ends after PAUSE, too (3B 17.3.1.4); not in QEMU", _pause, _at_parting
     SHADOW = "the same, where the flag was set by the case", _shadow_trap
     CMPXCHG8B = "CMPXCHG8B changes ZF alone (2A); QEMU's changes any flags", _lost_flags
     ROTATE = (
@@ -420,20 +478,53 @@ class Cause(enum.Enum):
     )
     REAL_STACK = "an exception in real mode pushes as SS's B flag says; QEMU: by SP", _real_stack
     FCOMI = "FCOMI and the like clear OF, SF and AF (2A); QEMU leaves them", _fcomi
-    UNMASKED = (
-        "#MF and #XM, or #UD for the latter (1 8.6, 11.5.3); QEMU has none for most",
-        _unmasked,
+    UNMASKED = "#XM, or #UD instead of it (1 11.5.3); QEMU has none", _unmasked, _at_ours
+    PENDING = "#MF (1 8.6); QEMU has none for most", _pending, _at_parting
+    HELD_BACK = (
+        "an x87 exception that is not masked holds back result, push and pop (1 8.6, 8.7), or has the result in range; not in QEMU",
+        _held_back,
+        _at_parting,
     )
-    NOT_TEMPORAL = "MOVNTPS and MOVNTQ to a register are #UD (2B); QEMU takes them", _not_temporal
-    LATER = "SSE2 is #UD on a Pentium III, which has none; QEMU takes it", _later
+    STACK_FAULT = (
+        "an x87 operand that is empty and a push with no room (1 8.5.1.1); QEMU computes with what is there",
+        _stack_fault,
+        _at_parting,
+    )
+    PRECISION = (
+        "a double that is loaded has all its digits, whatever precision control says (1 8.1.5.2); QEMU rounds it",
+        _precision,
+        _at_parting,
+    )
+    TRIGONOMETRIC = (
+        "FSIN, FCOS, FSINCOS and FPTAN are exact to the last place (1 8.3.10), and inexact; QEMU's are the host's of a double",
+        _trigonometric,
+        _at_parting,
+    )
+    STORED = "the same words, stored for the case to go on with", _stored, _at_parting
+    NOT_TEMPORAL = (
+        "MOVNTPS and MOVNTQ to a register are #UD (2B); QEMU takes them",
+        _not_temporal,
+        _at_ours,
+    )
+    LATER = "SSE2 is #UD on a Pentium III, which has none; QEMU takes it", _later, _at_ours
     MMX_FIRST = "an MMX instruction enters MMX, in QEMU before its operand faults", _mmx_first
     UNCHECKED = (
         "UNPCKLPS, ANDPS, SHUFPS and the like have an aligned operand (1 11.3); QEMU takes any",
         _unchecked,
+        _at_ours,
     )
-    LDMXCSR = "a reserved bit of MXCSR is #GP (2A, LDMXCSR and FXRSTOR); QEMU takes it", _ldmxcsr
+    LDMXCSR = (
+        "a reserved bit of MXCSR is #GP (2A, LDMXCSR and FXRSTOR); QEMU takes it",
+        _ldmxcsr,
+        _at_ours,
+    )
+    IN_PART = (
+        "FLDENV, FRSTOR, FNSTENV and FNSAVE that fault leave things as they were (3A 6.5); QEMU has done a part",
+        _in_part,
+        _at_parting,
+    )
     NUMBERS = (
-        "C1, denormal operands, stack faults, ES after a load, FCW's reserved bits (1 8.1, 8.5); QEMU has others",
+        "C1, denormal operands, ES after a load, FCW's reserved bits (1 8.1, 8.5); QEMU has others",
         _numbers,
     )
     JUMP_BELOW = (
@@ -445,8 +536,9 @@ class Cause(enum.Enum):
     BEYOND_REAL = "the same in real mode, and at its end the harness's code or data", _beyond_real
     # The manual leaves it open.
     NM_FIRST = "where both are due #NM comes before #UD", _nm_first
-    DOUBLE_SHIFT = "OF after a SHLD or SHRD by more than 1", _double_shift
-    TWO_REPEATS = "which of REPE and REPNE holds where there are both", _two_repeats
+    DOUBLE_SHIFT = "OF after a SHLD or SHRD by more than 1", _double_shift, _at_parting
+    TWO_REPEATS = "which of REPE and REPNE holds where there are both", _two_repeats, _at_parting
+    FBLD = "FBLD and FBSTP may fault at any of their bytes; QEMU begins with the last", _fbld
     # Our board is another than QEMU's.
     HOLE = "what no memory answers is not executed, #UD; QEMU executes zeros", _hole
     HOLE_16 = "the same, beyond 64 KiB in real mode", _hole_16
@@ -456,20 +548,42 @@ class Cause(enum.Enum):
         _video,
     )  # The harness is at an end of its means.
     RF_FRAME = "the same, left in memory", _rf_frame
+    UNREADABLE = "the frame goes on at the other end of a stack of 64 KiB", _unreadable
     FRAME_ON_CODE = "the frame lies where the instruction was", _frame_on_code
     TIME = "one has had its time, and the other has done with less", _time
 
-    def __init__(self, why: str, explains: Callable[[Finding], Explained]) -> None:
-        self.why, self.explains = why, explains
+    def __init__(
+        self,
+        why: str,
+        explains: Callable[[Finding], Explained],
+        place: Callable[[Finding], int] | None = None,
+    ) -> None:
+        """*place*: of the one instruction that the machines part at, where that is known."""
+        self.why, self.explains, self.place = why, explains, place
 
 
-def causes(finding: Finding) -> list[Cause]:
-    """Why *finding* is as it is: all of its causes, or none where something is left unexplained."""
+def causes(finding: Finding, *, whole: bool = True) -> list[Cause]:
+    """Why *finding* is as it is: all of its causes, or none where something is left unexplained.
+
+    Not *whole*: those alone after which the machines go on alike.  Where it is known at which instruction
+    they part, no other is a reason.
+    """
+    parting = finding.parting
     left = finding.different
     found = []
     for cause in Cause:
         explained = cause.explains(finding)
+        if explained is EVERYTHING and not whole:
+            continue
+        if parting is not None and cause.place and cause.place(finding) != parting.linear:
+            continue
         if any(explained.get(name, 0) & bits for name, bits in left.items()):
             found.append(cause)
             left = {name: bits & ~explained.get(name, 0) for name, bits in left.items()}
     return [] if any(left.values()) else found
+
+
+def parts_at(finding: Finding) -> int:
+    """The linear address of the instruction that *finding* is explained by; NOWHERE: by none alone."""
+    places = [cause.place for cause in causes(finding) if cause.place is not None]
+    return places[0](finding) if places else NOWHERE

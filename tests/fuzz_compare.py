@@ -10,7 +10,6 @@ from fuzz_causes import causes
 from fuzz_findings import Finding, differences
 from fuzz_format import (
     CRASHED,
-    FLAG_IMAGE,
     HUNG,
     KEPT_MOST,
     LEFT,
@@ -18,45 +17,81 @@ from fuzz_format import (
     WATCHDOG_VECTOR,
     Record,
 )
-from fuzz_runners import Runner, run_both
+from fuzz_partings import agree, ended_before_it, is_at_one_instruction, with_partings
+from fuzz_runners import Pair
 
 
 def compare(
-    generator: Generator, numbers: Sequence[int], theirs: Runner, ours: Runner
-) -> tuple[list[Finding], Counter[str]]:
-    """Run the cases of *numbers* on both; what differs, and how the others ended.
+    numbers: Sequence[int], generator: Generator, pair: Pair
+) -> tuple[list[Finding], list[Finding], Counter[str]]:
+    """Run the cases of *numbers* on both: what differs for known causes, what else does, how all ended.
 
     Those whose records do not tell why are run again with images kept, first together and then, as a
     case leaves traces in memory, each alone.
     """
     cases = [generator.case(number) for number in numbers]
-    first, second = run_both(theirs, ours, cases, generator.pool)
-    ends = Counter(status_name(ran.record) for ran in first)
+    ran = pair.run(cases, generator.pool)
+    ends = Counter(status_name(theirs.record) for theirs, _ in ran)
     findings = [
-        Finding(*each)
-        for each in zip(numbers, cases, first, second, strict=True)
-        if differences(each[2].record, each[3].record)
+        Finding(number, case, *both)
+        for number, case, both in zip(numbers, cases, ran, strict=True)
+        if differences(both[0].record, both[1].record)
     ]
-    told = [finding for finding in findings if causes(finding)]
-    untold = [finding for finding in findings if not causes(finding)]
+    told, untold = _told(findings)
     for together in (KEPT_MOST, 1):
         differ = []
         for start in range(0, len(untold), together):
-            differ += _again(untold[start : start + together], generator.pool, theirs, ours)
+            differ += _again(untold[start : start + together], pair, generator.pool)
         ends["not again"] += len(untold) - len(differ)
-        told += [finding for finding in differ if causes(finding)]
-        untold = [finding for finding in differ if not causes(finding)]
-    return told + untold, ends
+        more, untold = _told(differ)
+        told += more
+    return told, untold, ends
 
 
-def _again(findings: Sequence[Finding], pool: bytes, theirs: Runner, ours: Runner) -> list[Finding]:
+def make_sure(
+    told: Sequence[Finding], untold: Sequence[Finding], pair: Pair, pool: bytes
+) -> tuple[list[Finding], list[Finding]]:
+    """The same two, looked at closely; it takes less time for many of them.
+
+    Where it is said that the machines part at one instruction, they must be the same in front of it.
+    What is left is run in single steps, to find the first instruction that they part at.
+    """
+    sure, doubtful = _sure(told, pair, pool)
+    parted, untold = _told(with_partings([*untold, *doubtful], pair, pool))
+    more, doubtful = _sure(parted, pair, pool)
+    return sure + more, untold + doubtful
+
+
+def _told(findings: Sequence[Finding]) -> tuple[list[Finding], list[Finding]]:
+    """Those of *findings* that have causes, and those that have none."""
+    told = [finding for finding in findings if causes(finding)]
+    return told, [finding for finding in findings if not causes(finding)]
+
+
+def _again(findings: Sequence[Finding], pair: Pair, pool: bytes) -> list[Finding]:
     """Those of *findings* that differ when they are run again, with images."""
-    cases = [finding.case for finding in findings]
-    for case in cases:
-        case.flags |= FLAG_IMAGE
-    pairs = zip(findings, *run_both(theirs, ours, cases, pool), strict=True)
-    again = [Finding(finding.number, finding.case, one, other) for finding, one, other in pairs]
+    ran = pair.run_with_images([finding.case for finding in findings], pool)
+    again = [
+        Finding(finding.number, finding.case, *both)
+        for finding, both in zip(findings, ran, strict=True)
+    ]
     return [each for each in again if each.fields]
+
+
+def _sure(
+    findings: Sequence[Finding], pair: Pair, pool: bytes
+) -> tuple[list[Finding], list[Finding]]:
+    """*findings* but those that differ before the place that they are explained by; and these."""
+    at_one = [finding for finding in findings if is_at_one_instruction(finding)]
+    for together in (KEPT_MOST, 1):
+        differ = []
+        for start in range(0, len(at_one), together):
+            some = at_one[start : start + together]
+            ended = ended_before_it(some, pair, pool)
+            differ += [each for each, end in zip(some, ended, strict=True) if not agree(end)]
+        at_one = differ
+    numbers = {finding.number for finding in at_one}
+    return [finding for finding in findings if finding.number not in numbers], at_one
 
 
 def status_name(record: Record) -> str:

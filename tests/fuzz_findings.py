@@ -10,9 +10,11 @@ from fuzz_format import (
     GENERAL,
     MODE_PAGING,
     MODE_REAL,
+    PAGE,
     SANDBOX,
     SANDBOX_BYTES,
     SELECTORS,
+    TABLES,
     VM,
     WATCHDOG_VECTOR,
     Case,
@@ -35,6 +37,7 @@ def differences(theirs: Record, ours: Record) -> list[str]:
 
 
 PREFIXES = frozenset(bytes.fromhex("26 2e 36 3e 64 65 66 67 f0 f2 f3"))
+REAL_FRAME_BYTES = 6
 SMALL_CODE = (CODE_16, CODE_16_LEVEL_3 & ~3, 0x14)
 
 
@@ -70,6 +73,17 @@ class Instruction:
 
 
 @attrs.frozen
+class Parting:
+    """The first instruction after which two machines are not the same, in single steps."""
+
+    instruction: Instruction
+    linear: int
+    before: Ran  # ours; theirs is the same
+    theirs: Ran
+    ours: Ran
+
+
+@attrs.frozen
 class Finding:
     """A case that did not end the same."""
 
@@ -77,10 +91,13 @@ class Finding:
     case: Case
     theirs: Ran
     ours: Ran
+    parting: Parting | None = None  # looked for where the end alone does not tell why
 
     def linear(self, record: Record) -> int:
         """Where the instruction is that *record* tells of; the bases of its tables' segments are few."""
-        if self.case.mode & MODE_REAL or record.eflags & VM:
+        if self.case.mode & MODE_REAL and record.esp & 0xFFFF < REAL_FRAME_BYTES:
+            base = self.case.selectors[0] << 4  # its frame was at both ends of the stack
+        elif self.case.mode & MODE_REAL or record.eflags & VM:
             base = record.cs << 4
         else:
             base = SANDBOX if record.cs & ~3 in SMALL_CODE else 0
@@ -100,13 +117,16 @@ class Finding:
         return linear if linear - SANDBOX < SANDBOX_BYTES else -1
 
     def memory(self, ran: Ran, linear: int, length: int) -> bytes:
-        """What *ran*'s sandbox has at that linear address."""
+        """What *ran* has at that linear address: in its sandbox or, without pages, its tables."""
         out = b""
         for address in range(linear, linear + length):
             physical = self.physical(address)
-            if physical < 0:
+            if physical >= 0:
+                out += ran.sandbox[physical - SANDBOX : physical - SANDBOX + 1]
+            elif 0 <= address - TABLES < PAGE and not self.case.mode & MODE_PAGING:
+                out += ran.tables[address - TABLES : address - TABLES + 1]
+            else:
                 break
-            out += ran.image[physical - SANDBOX : physical - SANDBOX + 1]
         return out
 
     @property
@@ -135,6 +155,14 @@ class Finding:
             values = [f"{name}={getattr(ran.record, name):X}" for name in FIELDS]
             lines += [f"  {who}: " + " ".join(values)]
         lines += ["  different: " + " ".join(self.fields)]
+        if self.parting:
+            found = self.parting.instruction
+            code = f"{found.prefixes.hex(' ')} {found.opcode:02X} {found.rest.hex(' ')}"
+            lines += [f"  part at {self.parting.linear:X}: {code}"]
+            for who in ("before", "theirs", "ours"):
+                image = getattr(self.parting, who).floating
+                registers = [image[at : at + 10][::-1].hex() for at in range(32, 160, 16)]
+                lines += [f"    {who:6} {image[:5].hex(' ')}: {' '.join(registers)}"]
         for name in ("sandbox", "tables", "paging", "floating"):
             theirs, ours = self.theirs.part(name), self.ours.part(name)
             changed = [

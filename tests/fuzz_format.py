@@ -23,7 +23,7 @@ RECORD_BYTES = 128
 KEPT = 0x90_0000
 KEPT_BYTES = 0x6000
 KEPT_MOST = 128
-PAGE = 0x1000
+PAGE, FLOATING_BYTES = 0x1000, 0x200
 SANDBOX, SANDBOX_BYTES = 0x4_0000, 4 * PAGE
 TABLES = 0x1_0000
 PAGE_TABLE, PAE_TABLE = 0x1_2000, 0x1_5000
@@ -32,8 +32,9 @@ IMAGE_PARTS = (  # name, address, length
     ("tables", TABLES, PAGE),
     ("paging", PAGE_TABLE, 0x200),
     ("paging", PAE_TABLE, 0x400),
-    ("floating", 0, 0x200),
+    ("floating", 0, FLOATING_BYTES),
 )
+IMAGE_BYTES = sum(length for _, _, length in IMAGE_PARTS)
 
 MODE_REAL, MODE_UNREAL, MODE_PAGING, MODE_PAE = 1, 2, 4, 8
 FLAG_FLOATING, FLAG_IMAGE = 1, 2

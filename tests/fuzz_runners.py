@@ -27,16 +27,22 @@ from typing import Protocol
 
 from fuzz_format import (
     CRASHED,
+    FLAG_IMAGE,
+    FLOATING_BYTES,
     HUNG,
+    IMAGE_BYTES,
     IMAGE_PARTS,
     KEPT,
     KEPT_BYTES,
+    KEPT_MOST,
     LEFT,
     MAGIC,
+    PAGE,
     RECORD_BYTES,
     RECORDS,
     RESULT_HEADER,
     RESULTS,
+    SANDBOX_BYTES,
     Case,
     Record,
     batch,
@@ -261,6 +267,19 @@ class Ran:
             at += length
         return found
 
+    @property
+    def sandbox(self) -> bytes:
+        return self.image[:SANDBOX_BYTES]
+
+    @property
+    def tables(self) -> bytes:
+        return self.image[SANDBOX_BYTES : SANDBOX_BYTES + PAGE]
+
+    @property
+    def floating(self) -> bytes:
+        """FXSAVE's image."""
+        return self.image[-FLOATING_BYTES:]
+
 
 def run_cases(runner: Runner, cases: Sequence[Case], pool: bytes) -> list[Ran]:
     """Run *cases*, at most `CASES_MOST`: all of them, or as many as there are up to one that lost it.
@@ -302,13 +321,35 @@ def run_both(
     return first, second
 
 
+@attrs.frozen
+class Pair:
+    """Both machines."""
+
+    theirs: Runner
+    ours: Runner
+
+    def run(self, cases: Sequence[Case], pool: bytes) -> list[tuple[Ran, Ran]]:
+        return list(zip(*run_both(self.theirs, self.ours, cases, pool), strict=True))
+
+    def run_with_images(self, cases: Sequence[Case], pool: bytes) -> list[tuple[Ran, Ran]]:
+        """As many at a time as there is room for images."""
+        ran: list[tuple[Ran, Ran]] = []
+        for start in range(0, len(cases), KEPT_MOST):
+            some = [
+                attrs.evolve(case, flags=case.flags | FLAG_IMAGE)
+                for case in cases[start : start + KEPT_MOST]
+            ]
+            ran += self.run(some, pool)
+        return ran
+
+
 def _ran(results: bytes, number: int) -> Ran:
     at = RECORDS - RESULTS + number * RECORD_BYTES
     record = Record.parse(results[at : at + RECORD_BYTES])
     if not record.image:
         return Ran(record)
     at = KEPT - RESULTS + (record.image - 1) * KEPT_BYTES
-    return Ran(record, results[at : at + KEPT_BYTES])
+    return Ran(record, results[at : at + IMAGE_BYTES])
 
 
 if __name__ == "__main__":

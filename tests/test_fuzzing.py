@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 from fuzz_cases import Generator
-from fuzz_causes import FX_REGISTERS, FX_XMM, Cause, causes
+from fuzz_causes import Cause, causes
 from fuzz_findings import FIELDS, Finding
+from fuzz_floating import FX_REGISTERS, FX_XMM
 from fuzz_format import EVENT, FLAG_FLOATING, FLAG_IMAGE, HUNG, IMAGE_PARTS
 from fuzz_qemu import Tally, fuzz
 from fuzz_runners import Ours, Qemu, Ran, qemu_problem, run_cases
