@@ -95,7 +95,9 @@ class TestTheHeader:
     @pytest.mark.parametrize("flags", [1 << 0, 1 << 1, 0xFFFE << 16])
     def test_may_ask_for_pages_and_memory_and_anything_optional(self, flags: int) -> None:
         """§3.1.2: bits 16-31 may be passed over."""
-        place(elf(segment(physical=MIB, data=b"code"), flags=flags))
+        placement = place(elf(segment(physical=MIB, data=b"code"), flags=flags))
+
+        assert placement.entry == MIB
 
     def test_that_asks_for_a_video_mode_is_refused(self) -> None:
         with pytest.raises(ConfigError, match="wants a video mode, and this machine has no screen"):

@@ -61,7 +61,10 @@ class TestRoom:
             room.find("more", 1)
 
     def test_nothing_needs_no_room(self) -> None:
-        Room(MIB).claim("nothing", 0xB0000, 0xB0000)
+        room = Room(MIB)
+        room.claim("nothing", 0xB0000, 0xB0000)
+
+        assert room.find("all", 0x90000) == Room(MIB).find("all", 0x90000)
 
     def test_the_lowest_pages_are_found_first(self) -> None:
         """Above 64 KiB, each on a page of its own, and none that is taken."""

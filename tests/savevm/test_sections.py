@@ -118,10 +118,14 @@ class TestBytes:
 
     def test_a_description_of_QEMU_s_may_be_absent(self) -> None:
         f, data = to_bytes()
-        Saving(one_byte_registry(), f, "isapc", Dialect.QEMU_7_2).save_whole()
+        saved, loaded = one_byte_registry(), one_byte_registry()
+        saved.cards[0].state.value = 5
+        Saving(saved, f, "isapc", Dialect.QEMU_7_2).save_whole()
         without = bytes(data[: data.index(b"\0\6") + 1])
 
-        load(Reader(from_bytes(without)), one_byte_registry())
+        load(Reader(from_bytes(without)), loaded)
+
+        assert loaded.cards[0].state.value == 5
 
     def test_something_after_a_description_of_QEMU_s(self) -> None:
         f, data = to_bytes()
