@@ -261,8 +261,8 @@ class Shadows:
     ) -> None:
         """Let the cards hear what has been answered without them.
 
-        *read* takes port and size, *write* port, value and size; by the time that time is passed to
-        no alarm is due.
+        *read* takes port and size, *write* port, value and size.  Time is passed to instants that
+        have been, and before which no alarm is due.
         """
         table = self.table
         ports = [(port, self.values[port]) for port in table.stored[: table.stores]]

@@ -62,8 +62,8 @@ def place_kernel(
     if "\0" in command_line:
         raise ConfigError("command line: no zero byte can be in it")
     if linux.is_linux(data):
-        _, disk = _read(initrd, UNNAMED[1], memory_bytes) if initrd is not None else ("", b"")
-        return _named(name, lambda: linux.place(data, disk, command_line, memory_bytes))
+        _, files = _read(initrd, UNNAMED[1], memory_bytes) if initrd is not None else ("", b"")
+        return _named(name, lambda: linux.place(data, files, command_line, memory_bytes))
     if multiboot.header_at(data) is not None:
         modules = _modules(initrd, memory_bytes)
         words = f"{name} {command_line}".rstrip()

@@ -335,7 +335,7 @@ class _Reading:
             file = self.contents.file
             here = file.tell()
             end = file.seek(0, 2)
-            file.seek(max(0, end - description.TEXT_MOST - 6))
+            file.seek(max(0, end - description.TEXT_MOST - description.HEAD_BYTES))
             self._described = description.find(file.read())
             file.seek(here)
         return self._described

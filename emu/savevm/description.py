@@ -30,6 +30,7 @@ Key = tuple[str, int]  # idstr, instance_id: QEMU's section key
 PAGE_BYTES = 4096
 TEXT_MOST = 16 << 20  # bytes of JSON; that of 2 GiB of RAM sent in 2,048 parts has 300,000
 BEFORE = b"\x00\x06"  # EOF, VMDESCRIPTION
+HEAD_BYTES = len(BEFORE) + 4  # and the text's length
 CRC_KEY = b',"crc32":"'
 CRC_END = b'"}'
 CRC_BYTES = len(CRC_KEY) + 8 + len(CRC_END)

@@ -20,7 +20,7 @@ from emu.cpu.bits import CR0_PE, EFLAGS_VM
 from emu.cpu.exchange import write_registers
 from emu.cpu.layout import Registers
 from emu.cpu.paging import Fault, LinearMemory
-from emu.memory import FOUR_GIB, PAGE_BYTES
+from emu.memory import ALL_ONES, FOUR_GIB, PAGE_BYTES
 from emu.savevm.compare import PageDifference
 from emu.savevm.contents import Block, Contents
 
@@ -108,7 +108,7 @@ class SavedMemory:
                 if (name, number) not in self._pages:
                     self._pages[name, number] = block.read(self.contents.file, number)
                 return self._pages[name, number][offset % PAGE_BYTES]
-        return 0xFF
+        return ALL_ONES
 
 
 def linear_memory(cpu: cpu_state.State, memory: SavedMemory) -> LinearMemory:

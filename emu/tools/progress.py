@@ -15,13 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 
 from emu import attrs
+from emu.memory import MIB
+from emu.savevm.stream import Progress
 
 MOMENT_S = 0.7  # nobody wonders before that
 AGAIN_S = 0.1  # so often it changes, at the most
-MIB = 1 << 20
 COLUMNS = 80  # of a terminal that does not say how wide it is
-
-Progress = Callable[[int], None]  # told how many bytes have been done
 
 
 @attrs.define(eq=False)
