@@ -4,8 +4,9 @@ Descriptor caches, the A20 mask and what an exception leaves behind have no regi
 Unicorn's API.  They are in the bytes of a saved context, and those bytes are laid out as the
 running engine's own state is; so one overlay, `Registers`, serves for both.
 
-The offsets were measured on the build named in `VERSION`, and are checked at start
-(`binding.check_layout`): registers written by id must turn up where the table says.
+The offsets were measured on the library that `BUILD_ID` names.  With any other, and by the reference
+engine in any case, they are checked (`binding.check_layout`): registers written by id must turn up
+where the table says.
 """
 
 from __future__ import annotations

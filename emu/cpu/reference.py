@@ -4,7 +4,7 @@ It is the readable one, and runs wherever Unicorn does, some 250 times slower th
 Its registers are an overlay on the bytes of a saved context: pulled out before they are looked
 at, pushed back before the guest goes on.
 
-Four deviations from native.py are known:
+Five deviations from native.py are known:
 
 - Where a run is stopped inside a guest that is just changing the block it runs, the counts of blocks
   can differ, as the callback cannot tell the continuation of a block from a new one; nor can a step.
@@ -14,6 +14,8 @@ Four deviations from native.py are known:
   one that loads a null task register and goes through a call gate, where Unicorn aborts; and one
   that divides the least number by -1, which Unicorn leaves to the host.  A page fault of
   fetching ahead comes at the start of its block.
+- The TLB's size follows the host's clock (tlb.c): a guest that can tell what is in it may run otherwise
+  each time.
 - On a build of the library that layout.py does not know, `step` drops all translations.
 """
 
