@@ -89,6 +89,19 @@ def check(status: int) -> None:
         raise UnicornError(status)
 
 
+def bind(*parts: Any) -> str | None:
+    """Give *parts* of our shared object (emu_..._bind) this library's functions.
+
+    None, or the first function that is missing; all that are there have been given even so.
+    """
+    missing: list[bytes] = []
+    for part in parts:
+        part.restype = ctypes.c_char_p
+        if name := part(_Pointer(lib._handle)):  # noqa: SLF001
+            missing.append(name)
+    return f"Unicorn has no {missing[0].decode()}" if missing else None
+
+
 class TranslationBlock(ctypes.Structure):
     """What an edge callback is told of a new block (uc_tb)."""
 

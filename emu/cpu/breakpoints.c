@@ -1,7 +1,7 @@
 /* Breakpoints for data: what DR0 to DR3 watch, and how an access to it is noticed.
  *
- * Unicorn 2.1.4 has the places where accesses could be watched, and nothing in them.  These stand-ins
- * (see native.c) act for the processors of corrections.c:
+ * Unicorn 2.1.4 has the places where accesses could be watched, and nothing in them.  These
+ * stand-ins (see native.c) act for the processors of corrections.c:
  *
  *   cpu_watchpoint_address_matches   called when a page enters the TLB: is something in it watched?
  *   cpu_check_watchpoint             called before each access to such a page
@@ -10,8 +10,9 @@
  *
  * So where nothing is watched no access is any slower.
  *
- * The exception is a trap: it comes after the instruction, and tells in DR6 of all that it has met (SDM 3B,
- * 17.2.4 and 17.3.1.2).  But where its access is seen, the instruction is in the middle of a block:
+ * The exception is a trap: it comes after the instruction, and tells in DR6 of all that it has met
+ * (SDM 3B, 17.2.4 and 17.3.1.2).  But where its access is seen, the instruction is in the middle of
+ * a block:
  *
  *     the block is left, as it is where it changes itself      nothing of the instruction is done
  *     the instruction is entered again, as in single step      a block of its own, which counts
@@ -20,10 +21,11 @@
  *
  * A fault on its way takes all that back.
  *
- * Not modelled: accesses by delivery, to stacks, TSS and tables, and by the host; GD, and LE and GE, which
- * mean nothing where breakpoints are exact anyway.
+ * Not modelled: accesses by delivery, to stacks, TSS and tables, and by the host; GD, and LE and
+ * GE, which mean nothing where breakpoints are exact anyway.
  *
- * Source: Intel 64 and IA-32 Architectures Software Developer's Manual (SDM), volume 3B, chapter 17.
+ * Source: Intel 64 and IA-32 Architectures Software Developer's Manual (SDM), volume 3B,
+ * chapter 17.
  */
 
 #define _GNU_SOURCE
@@ -136,8 +138,9 @@ int cpu_watchpoint_address_matches_x86_64(void *cpu, uint64_t address, uint64_t 
     return accesses;
 }
 
-/* A page is marked in the TLB as it enters that; so it is emptied where a breakpoint changes.  The real
- * function may raise an exception and does not change the state before; so this can come first. */
+/* A page is marked in the TLB as it enters that; so it is emptied where a breakpoint changes.  The
+ * real function may raise an exception and does not change the state before; so this can come
+ * first. */
 void helper_set_dr_x86_64(void *env, int number, uint64_t value)
 {
     void *cpu = emu_corrections_cpu(env);

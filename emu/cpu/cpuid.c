@@ -2,8 +2,8 @@
  *
  *     helper_cpuid                        CPUID
  *
- * A hook into Python would do, as the reference engine has one, and takes fifty times as long: nobody
- * notices at a program's start, but CPUID is also what keeps RDTSC in its place among other
+ * A hook into Python would do, as the reference engine has one, and takes fifty times as long:
+ * nobody notices at a program's start, but CPUID is also what keeps RDTSC in its place among other
  * instructions, and programs that wait so (GRUB does) run it by the million.
  */
 

@@ -1,7 +1,8 @@
-/* Interrupts, exceptions and SYSENTER in C: what delivery.py does, where nothing is out of the ordinary.
+/* Interrupts, exceptions and SYSENTER in C: what delivery.py does, where nothing is out of the
+ * ordinary.
  *
- * Through Python an exception costs a guest some 15 us, of which a kernel has thousands a second.  Here is
- * the same again for those that are met all the time, at a hundredth of it:
+ * Through Python an exception costs a guest some 15 us, of which a kernel has thousands a second.
+ * Here is the same again for those that are met all the time, at a hundredth of it:
  *
  *     interrupts, faults, INT n  through an interrupt or trap gate of 16 or 32 bits, to the same
  *                                or an inner privilege level, from virtual-8086 mode too
@@ -10,14 +11,14 @@
  *
  * delivery.py is the reference, with the manual's sections; its names are used here.  What is done
  * here ends in the same registers, memory and time, bit by bit, or is not begun: all that delivery
- * looks at is looked at first, and where anything is not plainly right, the answer is false, nothing
- * has changed, and Python delivers.  So there is no fault on the way here, no task gate, and no bit
- * to set in a descriptor or a page table: one that would have to be is left to Python, which is
- * needed once for each.
+ * looks at is looked at first, and where anything is not plainly right, the answer is false,
+ * nothing has changed, and Python delivers.  So there is no fault on the way here, no task gate,
+ * and no bit to set in a descriptor or a page table: one that would have to be is left to Python,
+ * which is needed once for each.
  *
  * Why not the library's own do_interrupt: it departs from the manual (RF, EXT, #SS, ESP0: what
  * tests/guests/test_torture.py lists of QEMU), and jumps away where it meets a fault.  Nor are its
- * loads and stores used, which fill its TLB: what is in that is for the guest's own accesses to say.
+ * loads and stores used, which fill its TLB: what is in that follows from the guest's own accesses.
  *
  * Source: Intel 64 and IA-32 Architectures Software Developer's Manual (SDM), volumes 2B and 3A.
  */
@@ -188,7 +189,7 @@ static uint8_t *physical_memory(const struct emu_native_engine *e, uint64_t addr
     return address >> PAGE_SHIFT < e->ram_pages ? e->ram + address : NULL;
 }
 
-/* The entry of a page table of any level, of *size* bytes; 0, which is not present, where none is. */
+/* The entry of a page table of any level, of *size* bytes; where none is, 0: not present. */
 static uint64_t read_entry(const struct emu_native_engine *e, uint64_t address, size_t size)
 {
     uint64_t entry = 0;
@@ -481,8 +482,8 @@ static bool through_idt(struct emu_native_engine *e, const struct event *event)
     return true;
 }
 
-/* Deliver an event, if that is done as a rule; the arithmetic flags have been computed, and EIP is where
- * the handler is to return to.  False: nothing has changed. */
+/* Deliver an event, if that is done as a rule; the arithmetic flags have been computed, and EIP is
+ * where the handler is to return to.  False: nothing has changed. */
 int emu_native_deliver(struct emu_native_engine *e, uint32_t vector, uint32_t kind)
 {
     struct processor *p = processor_of(e);

@@ -14,6 +14,7 @@ from emu.cpu.state import (
     DEBUG,
     DR7_ALWAYS_1,
     FPU_TOP,
+    FPU_TOP_SHIFT,
     GENERAL,
     NO_EXCEPTION,
     SEGMENTS,
@@ -55,7 +56,7 @@ def read_registers(
         eip=registers.eip & MASK_32,
         eflags=registers.eflags,
         fpu_control=registers.fpuc,
-        fpu_status=registers.fpus & ~FPU_TOP | registers.fpstt << 11,
+        fpu_status=registers.fpus & ~FPU_TOP | registers.fpstt << FPU_TOP_SHIFT,
         fpu_valid=sum((not tag) << index for index, tag in enumerate(registers.fptags)),
         fpu=[X87(each.mantissa, each.exponent) for each in registers.fpregs],
         fpu_opcode=registers.fpop,
@@ -99,7 +100,7 @@ def write_registers(registers: Registers, state: State) -> None:
     registers.eflags = state.eflags
     registers.fpuc = state.fpu_control
     registers.fpus = state.fpu_status & ~FPU_TOP
-    registers.fpstt = (state.fpu_status & FPU_TOP) >> 11
+    registers.fpstt = (state.fpu_status & FPU_TOP) >> FPU_TOP_SHIFT
     for index in range(8):
         registers.fptags[index] = not state.fpu_valid >> index & 1
         registers.fpregs[index].mantissa = state.fpu[index].mantissa

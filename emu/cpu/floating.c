@@ -1,11 +1,11 @@
 /* The x87 and SSE instructions that can raise an exception, done by the host's own units.
  *
  * Unicorn 2.1.4 computes them in software, and forgets what exceptions they had: no flag is set but
- * the x87's division by zero, so that neither #MF nor #XM comes.  The host of this file is an x86-64:
- * it has the same two units.  So these stand-ins (see native.c) have the host do each instruction
- * under the guest's own control word, and take its flags along with its result.  Result, flags,
- * denormals, precision control and the response to an exception that is not masked are then
- * the hardware's.
+ * the x87's division by zero, so that neither #MF nor #XM comes.  The host of this file is an
+ * x86-64: it has the same two units.  So these stand-ins (see native.c) have the host do each
+ * instruction under the guest's own control word, and take its flags along with its result.
+ * Result, flags, denormals, precision control and the response to an exception that is not masked
+ * are then the hardware's.
  *
  *     the guest's state --operands--> the host's unit --result, flags--> the guest's state
  *                                     under the guest's
@@ -21,17 +21,18 @@
  *   FERR#           is let go by whoever clears ES, and IGNNE# with it (see processor.py)
  *   #XM, #UD        before the destination is written (11.5)
  *
- * The four basic operations, roots, comparisons, conversions, remainders are defined to the last bit.
- * FSIN, FCOS, FSINCOS, FPTAN, FPATAN, F2XM1, FYL2X and FYL2XP1 are not, within one unit in the last
- * place (8.3.10), nor is how far one FPREM goes: there a host of another make may differ.
+ * The four basic operations, roots, comparisons, conversions, remainders are defined to the last
+ * bit.  FSIN, FCOS, FSINCOS, FPTAN, FPATAN, F2XM1, FYL2X and FYL2XP1 are not, within one unit in
+ * the last place (8.3.10), nor is how far one FPREM goes: there a host of another make may differ.
  *
  * All engines of the process compute so, the exceptions are raised for those that corrections.c
  * was told of.
  *
  * Not modelled: the opcode register (FOP); a FCMOVcc whose condition is false looks for neither an
- * exception nor an empty operand, as its translation calls nothing; a store that ends in a page fault
- * has noted its exceptions already; the exponent that MMX instructions set to all ones; FSIN and the
- * others above give the masked response to overflow and underflow even where these are not masked.
+ * exception nor an empty operand, as its translation calls nothing; a store that ends in a page
+ * fault has noted its exceptions already; the exponent that MMX instructions set to all ones; FSIN
+ * and the others above give the masked response to overflow and underflow even where these are not
+ * masked.
  *
  * Source: Intel 64 and IA-32 Architectures Software Developer's Manual (SDM), volume 1, chapters 8
  * and 11, appendix D; volumes 2A and 2B.
@@ -46,6 +47,7 @@
 #include <string.h>
 
 #include "corrections.h"
+#include "library.h"
 
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define LOCAL __attribute__((visibility("hidden")))
@@ -183,7 +185,7 @@ static struct {
     void (*raise)(struct env *, int, int, uintptr_t) __attribute__((noreturn));
 } real;
 
-/* A helper that is stood in for.  Its name is kept, so that binding can look whether it is there. */
+/* A helper that is stood in for.  Its name is kept, so that binding can look for it. */
 #define HELPER(type, name, ...)                                                      \
     static const char name_of_##name[]                                               \
         __attribute__((section("emu_floating_names"), used, aligned(1))) = "helper_" #name "_x86_64"; \
@@ -192,14 +194,10 @@ static struct {
 
 extern const char __start_emu_floating_names[] LOCAL, __stop_emu_floating_names[] LOCAL;
 
-/* As emu_corrections_bind; it also looks for each helper that is stood in for. */
+/* As emu_native_bind; it also looks for each helper that is stood in for. */
 const char *emu_floating_bind(void *library)
 {
-    const char *missing = NULL;
-    const struct {
-        const char *name;
-        void *place;
-    } wanted[] = {
+    const struct emu_function wanted[] = {
         {"helper_fldcw_x86_64", &real.fldcw},
         {"helper_fclex_x86_64", &real.fclex},
         {"helper_fninit_x86_64", &real.fninit},
@@ -225,12 +223,7 @@ const char *emu_floating_bind(void *library)
         {"cpu_restore_state_x86_64", &real.restore_state},
         {"raise_exception_err_ra_x86_64", &real.raise},
     };
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
-        void *function = dlsym(library, wanted[i].name);
-        if (!function && !missing)
-            missing = wanted[i].name;
-        *(void **)wanted[i].place = function;
-    }
+    const char *missing = EMU_FIND(library, wanted);
     for (const char *name = __start_emu_floating_names; name < __stop_emu_floating_names;
          name += strlen(name) + 1)
         if (!missing && !dlsym(library, name))
@@ -322,9 +315,9 @@ static struct instruction decode(struct env *e)
     return i;
 }
 
-/* Hold the result of an x87 instruction back: end it where it called the helper, and with it the block.
- * Returns where that cannot be done.  processor.py takes HELD_BACK for what it is, and sees to single
- * step's trap, which comes after an instruction that has ended so, too. */
+/* Hold the result of an x87 instruction back: end it where it called the helper, and with it the
+ * block.  Returns where that cannot be done.  processor.py takes HELD_BACK for what it is, and sees
+ * to single step's trap, which comes after an instruction that has ended so, too. */
 static void __attribute__((noinline)) hold_back(struct env *e, uintptr_t place)
 {
     void *cpu = emu_corrections_cpu(e);
@@ -363,8 +356,8 @@ static inline void wait_first(struct env *e, uintptr_t place)
         pending(e, place);
 }
 
-/* The flags and C1 of an instruction go into the status word.  Returns the exceptions among them that
- * are not masked. */
+/* The flags and C1 of an instruction go into the status word.  Returns the exceptions among them
+ * that are not masked. */
 static inline unsigned note(struct env *e, unsigned flags)
 {
     e->status = (e->status & ~C1) | (flags & (EXCEPTIONS | SF | C1));
@@ -374,8 +367,8 @@ static inline unsigned note(struct env *e, unsigned flags)
     return unmasked;
 }
 
-/* ES and B follow from the flags and the masks (SDM 1, 8.1.3.3); without ES, FERR# is high again, and
- * the chipset lets go of IGNNE#. */
+/* ES and B follow from the flags and the masks (SDM 1, 8.1.3.3); without ES, FERR# is high again,
+ * and the chipset lets go of IGNNE#. */
 static void summarize(struct env *e)
 {
     e->status &= ~(ES | B);
@@ -1137,8 +1130,8 @@ static inline void note_sse(struct env *e, uint32_t seen, uintptr_t place)
     e->mxcsr |= flags;
 }
 
-/* Not masked, underflow is any result that is tiny; masked, such a one that is inexact, too.  What is
- * tiny and exact is denormal. */
+/* Not masked, underflow is any result that is tiny; masked, such a one that is inexact, too.  What
+ * is tiny and exact is denormal. */
 static inline unsigned tiny(const struct env *e, vector result, int singles, int doubles)
 {
     uint32_t single_bits[4];
@@ -1251,7 +1244,8 @@ HELPER(void, cvtsi2ss, struct env *e, vector *destination, int32_t integer)
     *destination = result;
 }
 
-/* Between MMX and SSE, the host does it within SSE, in the lower half; the upper is zero meanwhile. */
+/* Between MMX and SSE, the host does it within SSE, in the lower half; the upper is zero
+ * meanwhile. */
 static inline vector lower_half(half low)
 {
     const uint64_t both[] = {low, 0};

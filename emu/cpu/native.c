@@ -14,8 +14,8 @@
  *   4  tcg_gen_code                     the call at each block's start becomes an addition
  *   5  helper_rdtsc                     the time stamp counter is virtual time
  *
- * What Python does per block in reference.py is `emu_native_block` here; the two must agree.
- * More is stood in for beside this file: for speed as well in interrupt_flag.c, pause.c and cpuid.c;
+ * What Python does per block in reference.py is `emu_native_block` here; the two must agree.  More
+ * is stood in for beside this file: for speed as well in interrupt_flag.c, pause.c and cpuid.c;
  * where Unicorn's processor departs from the manual in corrections.c, translating.c, breakpoints.c
  * and floating.c.  delivery.c delivers exceptions, shadows.c answers at ports.
  *
@@ -221,8 +221,8 @@ static inline bool is_due(const struct emu_native_engine *e)
 }
 
 /* The same, where a block is about to be entered.  Most deadlines are alarms: they fire, another
- * deadline is set, and the run need not end.  But it does where code has been written over, which the
- * block may be made of. */
+ * deadline is set, and the run need not end.  But it does where code has been written over, which
+ * the block may be made of. */
 static bool is_due_at_block(struct emu_native_engine *e)
 {
     e->rewritten = 0;
@@ -289,10 +289,10 @@ void helper_check_exit_request_x86_64(void *uc, uint32_t in_delay_slot)
     real.helper_check_exit_request(uc, in_delay_slot);
 }
 
-/* 3.  Called when a block has been found to change its own code, or to meet a breakpoint (breakpoints.c):
- * the instruction that does is run again, as a block of its own.  That block belongs to the
- * interrupted one: it counts, but no stop comes before it, or a run that is sliced there would count
- * differently. */
+/* 3.  Called when a block has been found to change its own code, or to meet a breakpoint
+ * (breakpoints.c): the instruction that does is run again, as a block of its own.  That block
+ * belongs to the interrupted one: it counts, but no stop comes before it, or a run that is sliced
+ * there would count differently. */
 void cpu_loop_exit_noexc_x86_64(void *cpu)
 {
     struct emu_native_engine *e = emu_native_by_cpu(cpu);

@@ -2,10 +2,10 @@
 
 The stand-ins must be in the process before Unicorn is (preload.py).  Where that fails for any
 reason, `UNAVAILABLE` says why in one line and the reference engine serves instead.  Looked at, in
-this order: the platform, Unicorn not in the process yet, the built shared object, Unicorn's version,
-each symbol, the dynamic linker's scope; and if the library is not the very file that all this was
-made with, the layout of the processor's state, and a guest of a few lines that changes its own code,
-run whole and in slices.
+this order: the platform, Unicorn not in the process yet, the built shared object, in a checkout the
+sources that it is built from, Unicorn's version, each symbol, the dynamic linker's scope; and if the
+library is not the very file that all this was made with, the layout of the processor's state, and a
+guest of a few lines that changes its own code, run whole and in slices (selfcheck.py).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LEARN = bytes.fromhex(
 
 
 class Shared(ctypes.Structure):
-    """struct emu_native_engine of native.c, field for field."""
+    """struct emu_native_engine of native.h, field for field."""
 
     _fields_: ClassVar = [
         ("over_ns", ctypes.c_int64),
@@ -114,21 +114,17 @@ def _leaves(model: Model) -> ctypes.Array[ctypes.c_uint32]:
 
 def _bind(library: ctypes.CDLL) -> str | None:
     """Give the shared object the library's functions; None, or what is missing."""
-    unicorns = ctypes.c_void_p(binding.lib._handle)  # noqa: SLF001
-    binds = (
+    problem = binding.bind(
         library.emu_native_bind,
         library.emu_tlb_bind,
         library.emu_pause_bind,
         library.emu_cpuid_bind,
         library.emu_delivery_bind,
     )
-    for each in binds:
-        each.restype = ctypes.c_char_p
     library.emu_native_proceed.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
-    missing: list[bytes] = [name for each in binds if (name := each(unicorns))]
     if binding.VERSION != layout.VERSION:
         return f"made for Unicorn {layout.VERSION}, this is {binding.VERSION}"
-    return f"Unicorn has no {missing[0].decode()}" if missing else None
+    return problem
 
 
 class NativeEngine(SteppingEngine):

@@ -2,16 +2,16 @@
  *
  *     helper_pause                        PAUSE
  *
- * Unicorn leaves its loop there, to let another processor run.  There is none here; and to leave the
- * loop and come back to it takes longer than all else that a waiting loop does, of which a kernel that
- * polls its serial port makes millions.
+ * Unicorn leaves its loop there, to let another processor run.  There is none here; and to leave
+ * the loop and come back to it takes longer than all else that a waiting loop does, of which a
+ * kernel that polls its serial port makes millions.
  *
- * The block that is over has called the helper, and has no code behind the call.  So the helper does
- * not return to it: it finds the next block as `helper_lookup_tb_ptr` does for every jump that can lead
- * anywhere, and goes there.
+ * The block that is over has called the helper, and has no code behind the call.  So the helper
+ * does not return to it: it finds the next block as `helper_lookup_tb_ptr` does for every jump that
+ * can lead anywhere, and goes there.
  *
- * In single step a trap comes after PAUSE as after all else (SDM 3B, 17.3.1.4); Unicorn has left its
- * loop before that.
+ * In single step a trap comes after PAUSE as after all else (SDM 3B, 17.3.1.4); Unicorn has left
+ * its loop before that.
  */
 
 #define _GNU_SOURCE
@@ -44,7 +44,8 @@ const char *emu_pause_bind(void *library)
     return EMU_FIND(library, wanted);
 }
 
-/* The code to go on at: the next block's, or, where that is yet to be made, the library's way out. */
+/* The code to go on at: the next block's, or, where that is yet to be made, the library's way
+ * out. */
 LOCAL __attribute__((used)) const void *emu_native_pause(uint8_t *env, int length)
 {
     bool traps = UNLIKELY(*(uint64_t *)(env + ENV_EFLAGS) & EFLAGS_TF) && emu_corrections_cpu(env);
@@ -56,8 +57,8 @@ LOCAL __attribute__((used)) const void *emu_native_pause(uint8_t *env, int lengt
     return real.lookup_tb_ptr(env);
 }
 
-/* Called by translated code, with its stack 16-byte aligned before the call: as it is again, without
- * the return address, where it goes on. */
+/* Called by translated code, with its stack 16-byte aligned before the call: as it is again,
+ * without the return address, where it goes on. */
 __asm__(".text\n"
         ".globl helper_pause_x86_64\n"
         ".type helper_pause_x86_64, @function\n"

@@ -1,7 +1,8 @@
 /* Ports, answered from the shadows of registers: emu/shadows.py tells what these are.
  *
- * An access takes the time that it takes, as any: where an alarm would be due at its end, or something
- * else is under way, the card is asked, and everything happens in Python as it always did.
+ * An access takes the time that it takes, as any: where an alarm would be due at its end, or
+ * something else is under way, the card is asked, and everything happens in Python as it always
+ * did.
  */
 
 #include <stdbool.h>
@@ -57,7 +58,8 @@ struct emu_native_shadows {
     uint64_t answered; /* how many accesses */
 };
 
-/* An access at that port that asks nobody is under way: true if it is over before an alarm is due. */
+/* An access at that port that asks nobody is under way: true if it is over before an alarm is
+ * due. */
 static bool takes_time(struct emu_native_engine *e)
 {
     if (now_ns(e) + e->port_ns >= e->deadline_ns)

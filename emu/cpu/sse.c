@@ -1,11 +1,12 @@
 /* Which MMX and SSE instructions there are, and what operands they may have.
  *
- * Unicorn 2.1.4 takes many for each other that are not: a prefix that means nothing, a form of a later
- * processor, memory in place of a register.  translating.c asks here before it lets one be translated.
+ * Unicorn 2.1.4 takes many for each other that are not: a prefix that means nothing, a form of a
+ * later processor, memory in place of a register.  translating.c asks here before it lets one be
+ * translated.
  *
- * What an instruction is depends on its opcode, 0Fh and a byte, and on the last of its prefixes F2h and
- * F3h, or else on 66h (SDM 2A, 2.1.2).  So a row below has an opcode, or some that are alike, and four
- * columns; where there is nothing there is no such instruction.
+ * What an instruction is depends on its opcode, 0Fh and a byte, and on the last of its prefixes F2h
+ * and F3h, or else on 66h (SDM 2A, 2.1.2).  So a row below has an opcode, or some that are alike,
+ * and four columns; where there is nothing there is no such instruction.
  *
  * Source: Intel 64 and IA-32 Architectures Software Developer's Manual (SDM), volume 2, appendix A,
  * tables A-3 and A-6, and the instructions' own pages, as far as SSE3 goes.
@@ -104,7 +105,8 @@ static const struct row rows[] = {
     {0x3A, 0x3A, {0}},
 };
 
-/* Of 71h to 73h: which values of ModRM's reg field are instructions, without a prefix and with 66h. */
+/* Of 71h to 73h: which values of ModRM's reg field are instructions, without a prefix and with
+ * 66h. */
 static const uint8_t shifts[3][2] = {
     {1 << 2 | 1 << 4 | 1 << 6, 1 << 2 | 1 << 4 | 1 << 6},
     {1 << 2 | 1 << 4 | 1 << 6, 1 << 2 | 1 << 4 | 1 << 6},

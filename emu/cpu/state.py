@@ -186,7 +186,8 @@ SYSTEM_SEGMENTS = (("ldtr", "ldt"), ("tr", "tr"), ("gdtr", "gdt"), ("idtr", "idt
 DEBUG = (("dr0", 0), ("dr1", 1), ("dr2", 2), ("dr3", 3), ("dr6", 6), ("dr7", 7))
 CONTROL = (("cr0", 0), ("cr2", 2), ("cr3", 3), ("cr4", 4))
 A20_BIT = 1 << 20
-FPU_TOP = 7 << 11
+FPU_TOP_SHIFT = 11
+FPU_TOP = 7 << FPU_TOP_SHIFT
 NO_EXCEPTION = -1
 
 

@@ -70,8 +70,8 @@
 #define NEVER_RETURNS 2 /* why a block ends: by an exception */
 #define ALIGNED_16 0x40 /* of how memory is accessed */
 
-/* In CPUState: the library's handle; in that, the translator; in that, where the processor's state is
- * among the values it knows. */
+/* In CPUState: the library's handle; in that, the translator; in that, where the processor's state
+ * is among the values it knows. */
 #define CPU_UC 0x81A8
 #define UC_TCG 0x300
 #define TCG_ENV 0x98F0
@@ -308,10 +308,10 @@ static uint8_t may_lock(uint32_t opcode)
     }
 }
 
-/* With LOCK all is undefined but some instructions, where they change memory (SDM 2A, LOCK).  Unicorn
- * ignores LOCK, or aborts: where BT, BTS, BTR or BTC has a register.  And NEG leaves the flags of
- * another number.  As there is one processor here, NEG does without LOCK: it is shown with REPNE, which
- * means nothing to it. */
+/* With LOCK all is undefined but some instructions, where they change memory (SDM 2A, LOCK).
+ * Unicorn ignores LOCK, or aborts: where BT, BTS, BTR or BTC has a register.  And NEG leaves the
+ * flags of another number.  As there is one processor here, NEG does without LOCK: it is shown with
+ * REPNE, which means nothing to it. */
 static bool is_lock_undefined(struct instruction *i)
 {
     uint8_t regs = may_lock(i->opcode), modrm = regs ? modrm_of(i) : 0, reg = modrm >> 3 & 7;
@@ -328,9 +328,9 @@ static bool is_lock_undefined(struct instruction *i)
 
 /* ---- MMX and SSE ------------------------------------------------------------------------ */
 
-/* Undefined are other prefixes, operands and predicates, and what the processor does not have.  The last
- * of F2h and F3h counts, and then 66h does not (SDM 2A, 2.1.2); to Unicorn 66h does before F3h before F2h.
- * Of CMPPS's predicate three bits count; Unicorn refuses what has others.
+/* Undefined are other prefixes, operands and predicates, and what the processor does not have.  The
+ * last of F2h and F3h counts, and then 66h does not (SDM 2A, 2.1.2); to Unicorn 66h does before F3h
+ * before F2h.  Of CMPPS's predicate three bits count; Unicorn refuses what has others.
  *
  * An operand of 16 bytes that is not aligned is a #GP (SDM 1, 4.1.1 and 11.3), but of MOVUPS and
  * others; Unicorn takes any.  It finds one as it finds a page that it does not know: at no cost. */
@@ -367,8 +367,8 @@ static bool is_sse_undefined(struct instruction *i)
 
 /* ---- INS, OUTS -------------------------------------------------------------------------- */
 
-/* Whether the port is allowed is asked first (SDM 2A, INS), where it is not as a rule (SDM 1, 18.5.1).
- * Unicorn has looked at memory by then. */
+/* Whether the port is allowed is asked first (SDM 2A, INS), where it is not as a rule (SDM 1,
+ * 18.5.1).  Unicorn has looked at memory by then. */
 static void check_port(const struct instruction *i)
 {
     uint32_t iopl = i->flags >> HFLAGS_IOPL_SHIFT & 3, size = 1;
@@ -381,8 +381,9 @@ static void check_port(const struct instruction *i)
 
 /* ---- ENTER ------------------------------------------------------------------------------ */
 
-/* EBP is written as the operand's size says (SDM 2A, ENTER); by Unicorn as the stack's.  A NOP of the
- * same length is left to be translated: of memory at a displacement of 8 bits, which is not looked at. */
+/* EBP is written as the operand's size says (SDM 2A, ENTER); by Unicorn as the stack's.  A NOP of
+ * the same length is left to be translated: of memory at a displacement of 8 bits, which is not
+ * looked at. */
 static void enter(struct instruction *i)
 {
     bool is_32_bit = i->data_size != !!(i->flags & HFLAGS_CS32);
@@ -402,9 +403,10 @@ static void enter(struct instruction *i)
 
 /* ---- RF --------------------------------------------------------------------------------- */
 
-/* It is cleared by every instruction but those that load it (SDM 3B, 17.3.1.1), and INT n has cleared it
- * when it pushes EFLAGS.  Unicorn clears it where a block ends, but not by a jump, and there after an IRET
- * as well; so none of that is left in.  Of a string instruction with REP it holds to the last. */
+/* It is cleared by every instruction but those that load it (SDM 3B, 17.3.1.1), and INT n has
+ * cleared it when it pushes EFLAGS.  Unicorn clears it where a block ends, but not by a jump, and
+ * there after an IRET as well; so none of that is left in.  Of a string instruction with REP it
+ * holds to the last. */
 static bool is_string(uint32_t opcode)
 {
     return (opcode >= 0x6C && opcode <= 0x6F) || (opcode >= 0xA4 && opcode <= 0xA7) ||
@@ -421,9 +423,9 @@ static void forget_rf(const struct instruction *i)
 
 /* ---- LOOPE, LOOPNE ---------------------------------------------------------------------- */
 
-/* No flag is affected (SDM 2A, LOOP/LOOPcc).  Unicorn leaves them half done where such a loop ends by
- * its count: the flags of an instruction before it, in the same block, are lost.  As the first of a
- * block they have nothing to lose; so a block ends before them. */
+/* No flag is affected (SDM 2A, LOOP/LOOPcc).  Unicorn leaves them half done where such a loop ends
+ * by its count: the flags of an instruction before it, in the same block, are lost.  As the first
+ * of a block they have nothing to lose; so a block ends before them. */
 static bool loops_by_flag(void *env, uint64_t address)
 {
     /* In the page of the byte before, which has been fetched: so nothing can fault here. */
