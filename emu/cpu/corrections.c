@@ -10,7 +10,8 @@
  *   helper_inb, _inw, _inl              I/O permission
  *   helper_outb, _outw, _outl
  *   raise_interrupt                     how long INT n is, prefixes and all
- *   helper_iret_real, _iret_protected   RF, and breakpoints further on in the block returned to
+ *   helper_iret_real, _iret_protected   RF, and breakpoints further on in the block returned to;
+ *                                       and task switches (tasks.c)
  *   x86_cpu_tlb_fill                    a page fault of fetching ahead, told from the others
  *
  * And two things that are asked for from elsewhere:
@@ -46,6 +47,7 @@
 #define ESP 4
 #define EBP 5
 #define EFLAGS_TF (1u << 8) /* in hflags as well */
+#define EFLAGS_NT (1u << 14)
 #define EFLAGS_RF (1u << 16)
 #define EFLAGS_VM (1u << 17)
 #define HFLAGS_CPL 3u
@@ -425,6 +427,8 @@ void helper_iret_real_x86_64(void *env, int shift)
 void helper_iret_protected_x86_64(void *env, int shift, int next_eip)
 {
     emu_native_watch(env);
+    if (UNLIKELY(field32(env, ENV_EFLAGS) & EFLAGS_NT))
+        emu_tasks_look(env, EMU_RETURN, 0, (uint32_t)next_eip, PLACE);
     const struct emu_corrections_processor *p = breaks(env, PLACE);
     if (LIKELY(!p)) {
         real.iret_protected(env, shift, next_eip);

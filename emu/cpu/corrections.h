@@ -40,6 +40,11 @@ __attribute__((visibility("hidden"))) void emu_corrections_features(const void *
  * nobody has seen to it yet. */
 __attribute__((visibility("hidden"))) int emu_corrections_is_fetching(const void *env);
 
+/* tasks.c tells what this is. */
+enum emu_how { EMU_JUMP, EMU_CALL, EMU_RETURN };
+__attribute__((visibility("hidden"))) void emu_tasks_look(void *env, enum emu_how how, int selector,
+                                                          uint64_t next_eip, uintptr_t place);
+
 /* breakpoints.c tells what this is. */
 __attribute__((visibility("hidden"))) void emu_breakpoints_end(void *env);
 

@@ -63,6 +63,7 @@ def _bind(library: ctypes.CDLL) -> str | None:
         library.emu_interrupt_flag_bind,
         library.emu_floating_bind,
         library.emu_breakpoints_bind,
+        library.emu_tasks_bind,
     )
     for each in binds:
         each.restype = ctypes.c_char_p

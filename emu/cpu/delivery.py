@@ -87,7 +87,7 @@ from emu.cpu.segments import (
     settle_hflags,
     stack_mask,
 )
-from emu.cpu.tasks import through_task_gate
+from emu.cpu.tasks import How, by_instruction, through_task_gate
 from emu.cpu.vectors import CONTRIBUTORY, DF, GP, NOT_FAULTS, NP, PF, TS
 from emu.memory import Memory
 
@@ -131,7 +131,7 @@ class Event:
 class Delivered:
     """What a delivery did that cannot be seen from the registers' new values alone."""
 
-    event: Event  # what was delivered in the end: the event, or a fault on its way
+    event: Event | None  # what was delivered in the end: the event, or a fault on its way
     flush_tlb: bool  # CR3 is another: what the engine learned from the page tables is void
     dr7_changed: bool  # and what it derived from DR7
 
@@ -160,6 +160,27 @@ def deliver(registers: Registers, memory: Memory, event: Event) -> Delivered:
                 registers.cr[2] = fault.linear
             event = _after(event, fault, registers.eip)
     # The engine takes what is noted here for a fault that is still being delivered.
+    registers.old_exception = -1
+    registers.error_code = 0
+    return Delivered(event, registers.cr[3] != cr3, registers.dr[7] != dr7)
+
+
+def switch_tasks(
+    registers: Registers, memory: Memory, how: How, selector: int, return_eip: int
+) -> Delivered:
+    """JMP, CALL or IRET to another task; or to the handler of a fault met on the way.
+
+    `registers.eip` is the instruction, where a fault of the old task's returns to.
+    """
+    cr3, dr7 = registers.cr[3], registers.dr[7]
+    event = None
+    try:
+        by_instruction(registers, LinearMemory(registers, memory), how, selector, return_eip)
+    except Fault as fault:
+        if isinstance(fault, PageFault):
+            registers.cr[2] = fault.linear
+        event = Event(fault.vector, Kind.EXCEPTION, fault.error_code, return_eip=registers.eip)
+        event = deliver(registers, memory, event).event
     registers.old_exception = -1
     registers.error_code = 0
     return Delivered(event, registers.cr[3] != cr3, registers.dr[7] != dr7)

@@ -4,6 +4,7 @@
     INT1, INT 6          the engine takes them for what it does not know
     SYSENTER             the engine has no code for it
     SYSCALL              the engine takes it to do nothing
+    JMP, CALL, IRET      where they switch tasks, and a TSS is of 16 bits (tasks.c)
 
 EIP is in the registers; the bytes of the instruction are read from where they point.
 
@@ -17,6 +18,7 @@ from emu.cpu.bits import EFLAGS_IF, EFLAGS_RF, EFLAGS_VM
 from emu.cpu.delivery import Event, Kind
 from emu.cpu.layout import CS, ESP, SS, Registers
 from emu.cpu.models import Model
+from emu.cpu.tasks import How
 from emu.cpu.vectors import BP, DB, GP, OF, UD
 from emu.memory import Memory
 
@@ -24,6 +26,7 @@ INT1_OPCODE, INT3_OPCODE, INTO_OPCODE = 0xF1, 0xCC, 0xCE
 LOCK = 0xF0
 PREFIXES = frozenset(bytes.fromhex("26 2e 36 3e 64 65 66 67 f0 f2 f3"))
 SYSENTER_BYTES = SYSCALL_BYTES = 2
+HOW_SHIFT, LENGTH_SHIFT = 16, 20  # where an exception has its error code
 
 # What SYSENTER loads: flat segments, whatever the descriptor tables say (SDM 2B, SYSENTER).
 FLAT_LIMIT = 0xFFFF_FFFF
@@ -45,6 +48,13 @@ def software_interrupt(registers: Registers, memory: Memory, vector: int) -> Eve
     length = registers.error_code or length
     registers.eip = (next_eip - length) & 0xFFFF_FFFF
     return Event(vector, kind, return_eip=next_eip)
+
+
+def task_switch(registers: Registers) -> tuple[How, int, int]:
+    """What switches tasks, the selector it has, and the EIP behind it: as tasks.c has left it."""
+    code = registers.error_code
+    next_eip = registers.eip + (code >> LENGTH_SHIFT) & 0xFFFF_FFFF
+    return How(code >> HOW_SHIFT & 3), code & 0xFFFF, next_eip
 
 
 def invalid(registers: Registers, memory: Memory) -> Event:

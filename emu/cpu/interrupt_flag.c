@@ -5,7 +5,7 @@
  *
  *     helper_sti                          STI
  *     helper_write_eflags                 POPF
- *     helper_ljmp_protected, _lcall_      JMP and CALL, by a task switch
+ *     helper_ljmp_protected, _lcall_      JMP and CALL, by a task switch (tasks.c has a look, too)
  *     helper_iret_real, _iret_protected   IRET: stood in for by corrections.c, which calls us
  *
  * Delivery sets it as well, by a task gate; `emu_native_delivered` looks then.  SYSRET, RSM and VMRUN are on no processor of ours.
@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "corrections.h"
 #include "native.h"
 
 static struct {
@@ -59,6 +60,7 @@ void helper_write_eflags_x86_64(void *env, uint64_t eflags, uint32_t which)
 void helper_ljmp_protected_x86_64(void *env, int selector, uint64_t eip, uint64_t next_eip)
 {
     emu_native_watch(env);
+    emu_tasks_look(env, EMU_JUMP, selector, next_eip, PLACE);
     real.ljmp_protected(env, selector, eip, next_eip);
 }
 
@@ -66,5 +68,6 @@ void helper_lcall_protected_x86_64(void *env, int selector, uint64_t eip, int sh
                                    uint64_t next_eip)
 {
     emu_native_watch(env);
+    emu_tasks_look(env, EMU_CALL, selector, next_eip, PLACE);
     real.lcall_protected(env, selector, eip, shift, next_eip);
 }

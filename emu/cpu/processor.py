@@ -28,11 +28,11 @@ from emu import attrs
 from emu.clock import NEVER, Clock
 from emu.cpu import delivery, errand, exchange, instructions, layout
 from emu.cpu.bits import CR0_NE, DR6_BS, DR7_ENABLED, EFLAGS_IF, EFLAGS_TF
-from emu.cpu.delivery import Event, Kind, Shutdown
+from emu.cpu.delivery import Delivered, Event, Kind, Shutdown
 from emu.cpu.engine import Engine, EngineFactory, Outcome
 from emu.cpu.models import Model
 from emu.cpu.state import A20_BIT, State
-from emu.cpu.vectors import DB, HELD_BACK, MF, WITH_ERROR_CODE
+from emu.cpu.vectors import DB, HELD_BACK, MF, TASK_SWITCH, WITH_ERROR_CODE
 from emu.memory import Memory
 from emu.shadows import Shadows
 
@@ -278,13 +278,18 @@ class Processor:
 
     def _deliver(self, event: Event) -> None:
         registers = self.engine.registers
+        self._go_to(lambda: delivery.deliver(registers, self.memory, event))
+
+    def _go_to(self, deliver: Callable[[], Delivered]) -> None:
+        """*deliver* to a handler, or to another task; and have the engine follow."""
         try:
-            delivered = delivery.deliver(registers, self.memory, event)
+            delivered = deliver()
         except Shutdown:
             self._shutdown = True
             self.stop()
             return
-        self._on_delivery(delivered.event)
+        if delivered.event is not None:
+            self._on_delivery(delivered.event)
         if delivered.flush_tlb:
             self.engine.flush_tlb()
         if delivered.dr7_changed:
@@ -350,6 +355,10 @@ class Processor:
             if registers.other_flags & EFLAGS_TF:
                 registers.dr[6] |= DR6_BS
                 self._raise(Event(DB, Kind.EXCEPTION, return_eip=registers.eip))
+        elif vector == TASK_SWITCH:
+            how, selector, next_eip = instructions.task_switch(registers)
+            memory = self.memory
+            self._go_to(lambda: delivery.switch_tasks(registers, memory, how, selector, next_eip))
         else:
             error_code = registers.error_code if vector in WITH_ERROR_CODE else None
             self._raise(Event(vector, Kind.EXCEPTION, error_code, return_eip=registers.eip))

@@ -19,6 +19,7 @@ AC = 17  # alignment check
 MC = 18  # machine check
 
 HELD_BACK = 256  # none: an x87 instruction has ended early, without its result (floating.c)
+TASK_SWITCH = 257  # none: an instruction that switches tasks is handed over (tasks.c)
 
 WITH_ERROR_CODE = frozenset({DF, TS, NP, STACK_FAULT, GP, PF, AC})
 CONTRIBUTORY = frozenset({DE, TS, NP, STACK_FAULT, GP})  # table 6-4

@@ -190,6 +190,18 @@ CURES = {
         "        (void)length;\n",
         "test_translating.py::TestPrefixedINT",
     ),
+    "a TSS of 16 bits": Cure(
+        "interrupt_flag.c",
+        "    emu_tasks_look(env, EMU_JUMP, selector, next_eip, PLACE);\n",
+        "",
+        "test_tasks.py::TestSwitches::test_JMP_to_16_bits",
+    ),
+    "a TSS of 16 bits, returned from": Cure(
+        "corrections.c",
+        "        emu_tasks_look(env, EMU_RETURN, 0, (uint32_t)next_eip, PLACE);\n",
+        "        (void)0;\n",
+        "test_tasks.py::TestSwitches::test_CALL_and_IRET",
+    ),
     "breakpoints for data": Cure(
         "breakpoints.c",
         "    if (env && (debug_registers(env)[7] & DR7_ENABLED))\n",

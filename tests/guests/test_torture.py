@@ -78,8 +78,6 @@ class Cause(enum.Enum):
     )
     XM = "#XM, or #UD where the system knows it not (11.5.3); QEMU never raises it"
     MXCSR_RESERVED = "#GP for a reserved bit of MXCSR (volume 2A, LDMXCSR); QEMU takes it"
-    # Unicorn 2.1.4 departs from the manual, and QEMU does not.
-    TASK_16 = "a task switch to or from a TSS of 16 bits finds segments in the wrong places"
 
 
 DEVIATIONS = {
@@ -105,7 +103,6 @@ DEVIATIONS = {
     Cause.X87_UNMASKED: "15.49 16.04",
     Cause.XM: "16.17 16.18 16.19 16.26",
     Cause.MXCSR_RESERVED: "16.23",
-    Cause.TASK_16: "10.14 10.15",
 }
 
 
