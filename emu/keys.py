@@ -139,8 +139,8 @@ class Key(enum.IntEnum):
     PAUSE = 126
 
 
-# The make codes in sets 1 and 2, row by row of the drawing.  Those of Print Screen and Pause are the keyboard's
-# to make: they depend on other keys, or come several at once.
+# The make codes in sets 1 and 2, row by row of the drawing.  Those of Print Screen and Pause are the
+# keyboard's to make: they depend on other keys, or come several at once.
 CODES: dict[Key, tuple[int, int]] = {
     Key.ESC: (0x01, 0x76),
     Key.F1: (0x3B, 0x05),

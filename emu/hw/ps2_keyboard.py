@@ -34,8 +34,8 @@ A command that comes where an option is expected takes its place.
 
 Typematic: the code of the last key that went down is sent again after a delay of 250 ms times
 1 + bits 6-5, then every (8 + bits 2-0) * 2 ^ (bits 4-3) * 4.17 ms, until that key comes up; so,
-with 2Bh after power-on, after 500 ms and then every 92 ms.  While the codes
-before it have not been sent none is made.
+with 2Bh after power-on, after 500 ms and then every 92 ms.  None is made while the codes before it
+have not been sent.
 
     key      ___|‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾|____
     sent       1C          1C     1C     1C     1C    F0 1C
@@ -84,8 +84,9 @@ TYPEMATIC_BITS = 0x7F
 BAT_NS = 300_000_000  # 300 to 500 ms
 DELAY_NS = 250_000_000
 LONGEST_DELAY_NS = 4 * DELAY_NS
+TYPEMATIC_HZ = 240  # a unit of the typematic rate is 4.17 ms
 
-SYSRQ = 0x84  # Print Screen with Alt; set 1: 54h
+SYSRQ = {1: 0x54, 2: 0x84}  # Print Screen with Alt
 PAUSE_1, PAUSE_2 = bytes.fromhex("1D 45"), bytes.fromhex("14 77")
 BREAK_KEY = {1: 0x46, 2: 0x7E}  # Pause with Ctrl: the code of Scroll Lock, extended
 PRINT_SCREEN = {1: 0x37, 2: 0x7C}
@@ -159,7 +160,8 @@ class State:
 
     def period_ns(self) -> int:
         """How long it then takes from code to code."""
-        return (8 + (self.typematic & 7) << (self.typematic >> 3 & 3)) * NS_PER_S // 240
+        units = 8 + (self.typematic & 7) << (self.typematic >> 3 & 3)
+        return units * NS_PER_S // TYPEMATIC_HZ
 
     # --- scan codes -----------------------------------------------------------------------
 
@@ -183,7 +185,7 @@ class State:
 
     def _print_screen(self, *, up: bool) -> bytes:
         if self.is_down(*ALTS):
-            return self.one(SYSRQ if self.code_set == 2 else 0x54, up=up)
+            return self.one(SYSRQ[self.code_set], up=up)
         own = self.one(PRINT_SCREEN[self.code_set], up=up, extended=True)
         if self.is_down(*CTRLS, *SHIFTS):
             return own
