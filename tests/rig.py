@@ -26,7 +26,7 @@ import pytest
 
 from emu import attrs
 from emu.clock import Clock, Costs
-from emu.cpu import native, reference
+from emu.cpu import corrections, native, reference
 from emu.cpu.engine import Calls, EngineFactory
 from emu.cpu.layout import Registers
 from emu.cpu.models import Model
@@ -55,6 +55,10 @@ EFLAGS_IF = 1 << 9
 
 needs_native = pytest.mark.skipif(
     native.UNAVAILABLE is not None, reason=f"no native engine: {native.UNAVAILABLE}"
+)
+
+needs_corrections = pytest.mark.skipif(
+    corrections.PROBLEM is not None, reason=f"nothing is put right: {corrections.PROBLEM}"
 )
 
 

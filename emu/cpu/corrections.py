@@ -56,8 +56,7 @@ class Corrected(ctypes.Structure):
 
 def _bind(library: ctypes.CDLL) -> str | None:
     """Give the shared object the library's functions; None, or what is missing."""
-    unicorns = ctypes.c_void_p(binding.lib._handle)  # noqa: SLF001
-    binds = (
+    return binding.bind(
         library.emu_corrections_bind,
         library.emu_translating_bind,
         library.emu_interrupt_flag_bind,
@@ -65,10 +64,6 @@ def _bind(library: ctypes.CDLL) -> str | None:
         library.emu_breakpoints_bind,
         library.emu_tasks_bind,
     )
-    for each in binds:
-        each.restype = ctypes.c_char_p
-    missing: list[bytes] = [name for each in binds if (name := each(unicorns))]
-    return f"Unicorn has no {missing[0].decode()}" if missing else None
 
 
 # Once the shared object is loaded it must be bound, known build or not: it forwards.

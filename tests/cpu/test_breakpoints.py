@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 import pytest
 from rig import (
     CODE,
     CODE_0,
     DATA,
-    DELIVERIES,
     ENGINES,
     HANDLERS,
     IDT,
@@ -19,31 +17,22 @@ from rig import (
     STACK,
     TABLE,
     Rig,
+    needs_corrections,
     needs_native,
     paging,
     protected_mode,
 )
 
-from emu.cpu import corrections
 from emu.cpu.processor import Pause
 from emu.cpu.state import State, Xmm
 from emu.cpu.vectors import DB, PF
 from emu.memory import PAGE_BYTES
 
-pytestmark = pytest.mark.skipif(
-    corrections.PROBLEM is not None, reason=f"no breakpoints.c: {corrections.PROBLEM}"
-)
+pytestmark = needs_corrections
 
 WRITE, ACCESS = 1, 3
 EFLAGS_TF, BS = 1 << 8, 1 << 14
 NOWHERE = 0x30_0000  # no page
-
-
-@pytest.fixture(params=DELIVERIES)
-def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    rig = Rig(request.param)
-    yield rig
-    rig.close()
 
 
 def watching(address: int, kind: int, length: int = 4, number: int = 0) -> dict[str, int]:

@@ -5,13 +5,10 @@ Each guest is a few bytes of code on a processor with nothing else around it (ri
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from rig import (
     CODE,
     DATA,
-    DELIVERIES,
     EFLAGS_IF,
     ENGINES,
     SPARE,
@@ -30,13 +27,6 @@ from emu.cpu.layout import HF_CPL, HF_INHIBIT_IRQ, HF_TS
 from emu.cpu.models import Model
 from emu.cpu.processor import Pause
 from emu.cpu.state import Segment, State, translator_flags
-
-
-@pytest.fixture(params=DELIVERIES)
-def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    rig = Rig(request.param)
-    yield rig
-    rig.close()
 
 
 @attrs.frozen

@@ -9,10 +9,9 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator
 
 import pytest
-from rig import CODE, DELIVERIES, ENGINES, Rig, protected_mode
+from rig import CODE, ENGINES, Rig, protected_mode
 
 import emu
 from emu.cpu import instructions
@@ -21,13 +20,6 @@ from emu.cpu.processor import Pause
 from emu.isa import Slot
 
 READ, WRITE = 0x60, 0x61
-
-
-@pytest.fixture(params=DELIVERIES)
-def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    rig = Rig(request.param)
-    yield rig
-    rig.close()
 
 
 class Broken(Exception):  # noqa: N818 - it says what the card is

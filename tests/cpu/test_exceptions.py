@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import struct
-from collections.abc import Iterator
 
 import pytest
 from rig import (
@@ -18,7 +17,6 @@ from rig import (
     DATA,
     DATA_0,
     DATA_3,
-    DELIVERIES,
     ENGINES,
     HANDLERS,
     IDT,
@@ -45,13 +43,6 @@ from emu.memory import PAGE_BYTES
 DE, DB, BP, OF, BR, UD, DF, TS, GP, PF = 0, 1, 3, 4, 5, 6, 8, 10, 13, 14
 FLAG_TF, FLAG_RF = 1 << 8, 1 << 16
 NOWHERE = 0x30_0000  # no page
-
-
-@pytest.fixture(params=DELIVERIES)
-def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    rig = Rig(request.param)
-    yield rig
-    rig.close()
 
 
 class TestWhichEvent:

@@ -19,20 +19,18 @@ from rig import (
     STACK,
     TABLE,
     Rig,
+    needs_corrections,
     paging,
     protected_mode,
     real_mode,
 )
 
 from emu import attrs
-from emu.cpu import corrections
 from emu.cpu.processor import Pause
 from emu.cpu.state import X87, State, Xmm
 from emu.cpu.vectors import DB, GP, MF, PF, UD
 
-pytestmark = pytest.mark.skipif(
-    corrections.PROBLEM is not None, reason=f"no floating.c: {corrections.PROBLEM}"
-)
+pytestmark = needs_corrections
 
 IE, DE, ZE, OE, UE, PE, SF, ES, C1, B = 1, 2, 4, 8, 16, 32, 64, 128, 1 << 9, 1 << 15
 TOP = 7 << 11

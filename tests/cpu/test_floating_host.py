@@ -15,16 +15,13 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from rig import ENGINES, Rig, protected_mode
+from rig import ENGINES, Rig, needs_corrections, protected_mode
 
 from emu import attrs
-from emu.cpu import corrections
 from emu.cpu.models import Model
 from emu.cpu.processor import Pause
 
-pytestmark = pytest.mark.skipif(
-    corrections.PROBLEM is not None, reason=f"no floating.c: {corrections.PROBLEM}"
-)
+pytestmark = needs_corrections
 
 CASES = 40  # of each instruction
 IMAGE, RESULT, OPERAND, CODE = 0xC000, 0xC100, 0xC200, 0x2_0000

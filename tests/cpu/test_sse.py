@@ -9,17 +9,14 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from rig import CODE, DATA, ENGINES, HANDLERS, TABLE, Rig, paging, protected_mode
+from rig import CODE, DATA, ENGINES, HANDLERS, TABLE, Rig, needs_corrections, paging, protected_mode
 
-from emu.cpu import corrections
 from emu.cpu.models import Model
 from emu.cpu.state import X87, State, Xmm
 from emu.cpu.vectors import GP, MF, PF, UD
 from emu.memory import PAGE_BYTES
 
-pytestmark = pytest.mark.skipif(
-    corrections.PROBLEM is not None, reason=f"no sse.c: {corrections.PROBLEM}"
-)
+pytestmark = needs_corrections
 
 NM = 7
 OSFXSR = 1 << 9

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,18 +12,18 @@ from rig import (
     CR0_PE,
     CR0_PG,
     DATA,
-    DELIVERIES,
     ENGINES,
     HANDLERS,
     TABLE,
     Rig,
+    needs_corrections,
     paging,
     real_mode,
 )
 
 import emu
 from emu import attrs
-from emu.cpu import binding, corrections, native
+from emu.cpu import binding, native
 from emu.cpu.processor import Pause
 from emu.cpu.state import State
 from emu.cpu.vectors import PF, UD
@@ -37,17 +36,6 @@ ROM = Path(__file__).parents[2] / "firmware" / "images" / "torture.rom"
 MOST_STEPS = 1000  # no guest here has as many instructions
 EDGE = 0x1F_0000  # a page's start
 IRET_FRAME = DATA + 0x100
-
-needs_the_cure = pytest.mark.skipif(
-    corrections.PROBLEM is not None, reason=f"no corrections.c: {corrections.PROBLEM}"
-)
-
-
-@pytest.fixture(params=DELIVERIES)
-def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    rig = Rig(request.param)
-    yield rig
-    rig.close()
 
 
 @attrs.frozen
@@ -260,7 +248,7 @@ class TestStep:
         unknown.close()
 
 
-@needs_the_cure
+@needs_corrections
 class TestFetchingAhead:
     """A block is fetched whole before any of it runs; its end may not be there."""
 
@@ -360,7 +348,7 @@ class TestFetchingAhead:
         assert (rig.reported, rig.stack(1), rig.state.ebx) == ([UD], [end], 2)
 
 
-@needs_the_cure
+@needs_corrections
 class TestResumeFlag:
     """RF holds off breakpoints for one instruction, not for a block (SDM 3B, 17.3.1.1)."""
 

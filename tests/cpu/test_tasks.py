@@ -24,12 +24,12 @@ from rig import (
     TSS,
     TSS_SELECTOR,
     Rig,
+    needs_corrections,
     paging,
     protected_mode,
 )
 
 from emu import attrs
-from emu.cpu import corrections
 from emu.cpu.delivery import Event, Kind, switch_tasks
 from emu.cpu.processor import Pause
 from emu.cpu.state import Segment, State
@@ -37,9 +37,7 @@ from emu.cpu.tasks import How
 from emu.cpu.vectors import GP, NP, PF, TS
 from emu.memory import PAGE_BYTES
 
-pytestmark = pytest.mark.skipif(
-    corrections.PROBLEM is not None, reason=f"no tasks.c: {corrections.PROBLEM}"
-)
+pytestmark = needs_corrections
 
 NT, CF = 1 << 14, 1
 OTHER, GATE, LDT_SELECTOR = 0x30, 0x38, 0x40

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 import pytest
 from rig import (
@@ -12,7 +11,6 @@ from rig import (
     CODE_3,
     DATA,
     DATA_0,
-    DELIVERIES,
     ENGINES,
     IDT,
     SPARE,
@@ -22,32 +20,23 @@ from rig import (
     TSS,
     TSS_SELECTOR,
     Rig,
+    needs_corrections,
     paging,
     protected_mode,
     real_mode,
 )
 
-from emu.cpu import corrections
 from emu.cpu.models import Model
 from emu.cpu.state import Segment, State
 from emu.cpu.vectors import DB, GP, PF, UD
 from emu.memory import PAGE_BYTES
 
-pytestmark = pytest.mark.skipif(
-    corrections.PROBLEM is not None, reason=f"no translating.c: {corrections.PROBLEM}"
-)
+pytestmark = needs_corrections
 
 EFLAGS_RF, EFLAGS_TF, EFLAGS_IOPL_3 = 1 << 16, 1 << 8, 3 << 12
 OSFXSR = 1 << 9
 NOWHERE = 0x30_0000  # no page
 IRET_32 = b"\xcf"
-
-
-@pytest.fixture(params=DELIVERIES)
-def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    rig = Rig(request.param)
-    yield rig
-    rig.close()
 
 
 class TestUndefined:
