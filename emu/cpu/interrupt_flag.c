@@ -1,14 +1,15 @@
 /* Where a guest may set IF: nowhere else does an interrupt that has been waiting become due.
  *
- * Kernels run long with IF clear while an interrupt waits.  native.c does not look at it then, at each
- * block's start; so whatever may set IF has the next block's start looked at:
+ * Kernels run long with IF clear while an interrupt waits.  native.c does not look at it then, at
+ * each block's start; so whatever may set IF has the next block's start looked at:
  *
  *     helper_sti                          STI
  *     helper_write_eflags                 POPF
  *     helper_ljmp_protected, _lcall_      JMP and CALL, by a task switch (tasks.c has a look, too)
  *     helper_iret_real, _iret_protected   IRET: stood in for by corrections.c, which calls us
  *
- * Delivery sets it as well, by a task gate; `emu_native_delivered` looks then.  SYSRET, RSM and VMRUN are on no processor of ours.
+ * Delivery sets it as well, by a task gate; `emu_native_delivered` looks then.  SYSRET, RSM and
+ * VMRUN are on no processor of ours.
  *
  * The real functions find the place in the translated code by their return address, so they are
  * called last.

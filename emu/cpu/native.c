@@ -16,8 +16,8 @@
  *
  * What Python does per block in reference.py is `emu_native_block` here; the two must agree.  More
  * is stood in for beside this file: for speed as well in interrupt_flag.c, pause.c and cpuid.c;
- * where Unicorn's processor departs from the manual in corrections.c, translating.c, breakpoints.c
- * and floating.c.  delivery.c delivers exceptions, shadows.c answers at ports.
+ * where Unicorn's processor departs from the manual in corrections.c, translating.c, tasks.c,
+ * breakpoints.c and floating.c.  delivery.c delivers exceptions, shadows.c answers at ports.
  *
  * Every global name of these files begins with emu_, but for those that are stood in for: a global
  * of ours that also exists in another library would stand in for that as well.

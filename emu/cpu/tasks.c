@@ -1,9 +1,9 @@
 /* JMP, CALL and IRET between tasks, where a TSS is of 16 bits: handed over to tasks.py.
  *
- * Unicorn 2.1.4 switches tasks itself, and seeks the segments of such a TSS at 22h + 4n, where they are at
- * 22h + 2n (SDM 3A, figure 7-10); and it saves the old task as the new one's TSS is, not the old
- * one's.  So whoever stands in for these instructions comes here first.  Switches from 32 bits to 32
- * bits are left to Unicorn, and whatever is wrong with a selector or a descriptor.
+ * Unicorn 2.1.4 switches tasks itself, and seeks the segments of such a TSS at 22h + 4n, where they
+ * are at 22h + 2n (SDM 3A, figure 7-10); and it saves the old task as the new one's TSS is, not the
+ * old one's.  So whoever stands in for these instructions comes here first.  Switches from 32 bits
+ * to 32 bits are left to Unicorn, and whatever is wrong with a selector or a descriptor.
  *
  * Handed over is by an exception that is none, with what processor.py must know as its error code:
  *
@@ -82,8 +82,8 @@ static bool read_descriptor(void *env, uint32_t selector, uint32_t *low, uint32_
     return true;
 }
 
-/* Returns where there is no task switch, or one that is Unicorn's.  A page fault on the way is one that
- * the instruction would meet as well. */
+/* Returns where there is no task switch, or one that is Unicorn's.  A page fault on the way is one
+ * that the instruction would meet as well. */
 void emu_tasks_look(void *env, enum emu_how how, int selector, uint64_t next_eip, uintptr_t place)
 {
     void *cpu = emu_corrections_cpu(env);
