@@ -41,6 +41,7 @@ LEFT_OUT = {
     "ast": "",
     "bz2": "shutil",
     "calendar": "",
+    "copy": "undoing what a card's own handlers have loaded",
     "dataclasses": "",
     "hashlib": "digests",
     "importlib.metadata": "",
@@ -53,6 +54,7 @@ LEFT_OUT = {
     "shutil": "tempfile; argparse, as long as it does not know how wide help is to be",
     "socket": "-serial tcp and unix",
     "subprocess": "emu demo",
+    "threading": "",
     "pathlib": "names of files that are to be made",
     "tempfile": "saving",
 }

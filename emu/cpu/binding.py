@@ -21,6 +21,19 @@ from emu.cpu.models import Model
 from emu.memory import Memory
 
 
+def _open(path: str) -> ctypes.CDLL:
+    """The library, whose functions are bound as they are called.
+
+    ctypes would have all 7,789 bound at once, of which a run calls one in twenty.
+    """
+    if sys.platform != "linux":
+        return ctypes.CDLL(path)
+    dlopen = ctypes.CDLL(None).dlopen
+    dlopen.argtypes, dlopen.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
+    handle = dlopen(os.fsencode(path), os.RTLD_LAZY)
+    return ctypes.CDLL(path, handle=handle)  # which tries itself where there is none, and says why
+
+
 def _version() -> str:
     number = int(lib.uc_version(None, None))
     return f"{number >> 24}.{number >> 16 & 0xFF}.{number >> 8 & 0xFF}"
@@ -32,7 +45,7 @@ def _is_measured() -> bool:
         return layout.BUILD_ID in file.read(layout.BUILD_ID_WITHIN)
 
 
-lib = ctypes.CDLL(preload.UNICORN)
+lib = _open(preload.UNICORN)
 VERSION = _version()
 KNOWN_BUILD = (
     sys.platform == "linux" and os.uname().machine == "x86_64" and layout.VERSION == VERSION

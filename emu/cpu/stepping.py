@@ -15,7 +15,6 @@ would have, the others do neither, and the next look is where the block would ha
 from __future__ import annotations
 
 import enum
-import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -25,7 +24,7 @@ from emu.cpu.engine import Outcome
 from emu.cpu.layout import Registers
 
 INSTRUCTION_MOST_BYTES = 15
-UNKNOWN = math.inf  # how many instructions a block would have that cannot be translated
+UNKNOWN = float("inf")  # how many instructions a block would have that cannot be translated
 
 
 class Pace(enum.IntEnum):

@@ -33,7 +33,6 @@ import os
 import signal
 import sys
 import termios
-import threading
 from types import FrameType
 
 from emu.errors import HostError
@@ -142,7 +141,7 @@ class Terminal:
         try:
             self._old_mode = termios.tcgetattr(self._keyboard)
             atexit.register(self.close)
-            if threading.current_thread() is threading.main_thread():  # as Python asks
+            with contextlib.suppress(ValueError):  # not the main thread, which alone has signals
                 for number in DEADLY:
                     if signal.getsignal(number) == signal.SIG_DFL:
                         signal.signal(number, self._die)

@@ -19,7 +19,6 @@ the place of the first when everything else is known to be good.
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any, Protocol
 
 from emu import attrs
@@ -384,6 +383,8 @@ class Loading:
 
     def _keep_handlers(self) -> None:
         """Save every handler's section before the first of them acts."""
+        from copy import deepcopy
+
         if self._before is None:
             self._before = [
                 (entry, data)
