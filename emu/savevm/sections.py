@@ -86,11 +86,11 @@ class Foreign:
     """Sections that may be missing, beside those that QEMU has not: they stay as they are."""
 
     dropped: Collection[str] = ()
-    """Sections that a save for QEMU leaves out whatever they hold, and a load leaves alone."""
+    """Sections that a save for QEMU leaves out, and a load leaves alone."""
 
     dropped_with: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
-    """What fields of the dropped sections hold, by idstr: a save for QEMU is refused where that is
-    something else."""
+    """What fields of dropped sections must hold, by idstr, or a save for QEMU is refused; all others
+    may hold anything."""
 
     has: Collection[Key] | None = None
     """The sections that QEMU's machine has; None: all but those whose names begin as ours do."""
