@@ -87,11 +87,10 @@ from emu.cpu.segments import (
     settle_hflags,
     stack_mask,
 )
-from emu.cpu.tasks import How, by_instruction, through_task_gate
+from emu.cpu.tasks import TASK_GATE, How, by_instruction, through_task_gate
 from emu.cpu.vectors import CONTRIBUTORY, DF, GP, NOT_FAULTS, NP, PF, TS
 from emu.memory import Memory
 
-TASK_GATE = 5
 INTERRUPT_GATE_16, TRAP_GATE_16, INTERRUPT_GATE_32, TRAP_GATE_32 = 6, 7, 14, 15
 GATES = (INTERRUPT_GATE_32, TRAP_GATE_32, TASK_GATE, INTERRUPT_GATE_16, TRAP_GATE_16)
 GATE_IS_TRAP = 1 << 40

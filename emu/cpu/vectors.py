@@ -23,6 +23,5 @@ TASK_SWITCH = 257  # none: an instruction that switches tasks is handed over (ta
 
 WITH_ERROR_CODE = frozenset({DF, TS, NP, STACK_FAULT, GP, PF, AC})
 CONTRIBUTORY = frozenset({DE, TS, NP, STACK_FAULT, GP})  # table 6-4
-NOT_FAULTS = frozenset(
-    {DB, NMI, BP, OF, DF, MC}
-)  # traps, aborts, and #DB, which leaves RF: §17.3.1.1
+# Traps and aborts, and #DB: they leave RF in the pushed EFLAGS as it is, §17.3.1.1.
+NOT_FAULTS = frozenset({DB, NMI, BP, OF, DF, MC})
