@@ -1,4 +1,4 @@
-"""The shared object of native.c and corrections.c, in the process before Unicorn is.
+"""The shared object of native.c and the other C files, in the process before Unicorn is.
 
 Its functions stand in for Unicorn's, so it must be in the global scope when the dynamic linker comes
 to Unicorn's: the package imports it first of all.
