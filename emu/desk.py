@@ -1,4 +1,4 @@
-r"""What stands on the desk: terminal, keyboard and mouse, as a user of the package has them in hand.
+r"""What stands on the desk: terminal, keyboard and mouse, for a user of the package to use.
 
     vm.serial.send("dir\n")            characters, as fast as the line takes them
     vm.keyboard.type("dir\n")          key by key, as fast as the guest reads them

@@ -57,14 +57,13 @@ class Machine:
     that it loads there (`emu.drives` says which).  *floppy* and *disk* are what is in those drives.
     *bios* is a ROM to use instead of ours.
 
-    *kernel* is a Linux bzImage or a Multiboot kernel, with its *initrd* (for Multiboot: modules, "FILE
-    WORDS,FILE WORDS") and, as *append*, its command line; it is entered at power-on and at each
+    *kernel* is a Linux bzImage or a Multiboot kernel, with its *initrd* (for Multiboot: modules,
+    "FILE WORDS,FILE WORDS") and, as *append*, its command line; it is entered at power-on and at each
     reset, and firmware never runs.  *load* are flat images, (file, address), entered so too: at
     *entry*, or else at the first one's address.
 
-    *serial* and *debugcon* are host ends: a
-    specification (``stdio``, ``file:PATH``, ``unix:PATH``, ``tcp:HOST:PORT``, ``pty``, ``none``) or an object
-    of `emu.host.ends`.  *rtc_base* is a `datetime` or seconds since 1970.  *cards* are
+    *serial* and *debugcon* are host ends: a specification (``stdio``, ``file:PATH``, ``unix:PATH``,
+    ``tcp:HOST:PORT``, ``pty``, ``none``) or an object of `emu.host.ends`.  *rtc_base* is a `datetime` or seconds since 1970.  *cards* are
     functions that plug a card of the caller's into the slot they are given.
 
     Raises ConfigError for a machine that cannot be built, HostError for a file that cannot be read.
@@ -403,8 +402,8 @@ def load(
     """The machine that was saved in *source*, in the very state it was saved in.
 
     *serial* and *debugcon* are the host's side of it anew; *cards* must plug in what the caller
-    plugged in then.  Raises StreamError, with section, field and offset, for a save that is damaged or is
-    no save, HostError for a file that cannot be read.
+    plugged in then.  Raises StreamError, with section, field and offset, for a save that is damaged
+    or is no save, HostError for a file that cannot be read.
     """
     from emu.savevm.load import read_head
 

@@ -28,8 +28,8 @@ QEMU goes on, counting at the host's rate; when we do, it is the virtual nanosec
 All else that QEMU has no place for must be as it is after a reset, or the save is refused:
 characters on their way to the serial port, inputs to come, the speaker, a closed A20 gate, and
 whatever a card of the user's own holds.  What a guest boots from must be in QEMU's fw_cfg, too
-(``-fw_cfg name=opt/emu/floppy,file=...``), and is the host's file there: so a machine whose guest has
-written to a drive stays here.  Keyboard, mouse and their controller must be as the ROM
+(``-fw_cfg name=opt/emu/floppy,file=...``), and is the host's file there: so a machine whose guest
+has written to a drive stays here.  Keyboard, mouse and their controller must be as the ROM
 leaves them, so a guest that uses them stays here.
 
 Not modelled: any other machine of QEMU's.  FORMAT.md lists the sections, field by field.

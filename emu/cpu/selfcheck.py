@@ -1,4 +1,4 @@
-"""Whether an engine computes and counts right: a guest that changes its own code, whole and in slices.
+"""Whether an engine computes and counts right: a guest that changes its own code, also in slices.
 
 The native engine is checked so where the library is not the very file that it was made with.
 """
@@ -73,7 +73,7 @@ def _result() -> int:
 
 
 class NoCalls:
-    """What an engine calls; the guest needs none of it, and whatever is called counts against it."""
+    """What an engine calls: the guest needs none of it, so whatever is called is wrong."""
 
     def __init__(self) -> None:
         self.called = False

@@ -1,8 +1,8 @@
 """What native.c and the other C files are, in one number that is compiled into their shared object.
 
 In a checkout the sources can change and the shared object not: by a `git pull`, or a compiler that
-fails.  Python and C would then differ in what they call and where they look.  So setup.py, which runs
-this file by its path, passes the number of what it compiles, and preload.py compares.
+fails.  Python and C would then differ in what they call and where they look.  So setup.py, which
+runs this file by its path, passes the number of what it compiles, and preload.py compares.
 """
 
 from __future__ import annotations
