@@ -531,8 +531,7 @@ class Cause(enum.Enum):
         "a near jump of 16 bits from near 0 goes to the segment's end (2A, Jcc); QEMU: below the segment",
         _jump_below,
     )
-    # Unicorn 2.1.4 departs from the manual, and QEMU does not.
-    BEYOND = "virtual-8086 mode goes on beyond 64 KiB; QEMU begins anew (both: no #GP)", _beyond
+    BEYOND = "in virtual-8086 mode code beyond 64 KiB is #GP (20.1.1); QEMU begins anew", _beyond
     BEYOND_REAL = "the same in real mode, and at its end the harness's code or data", _beyond_real
     # The manual leaves it open.
     NM_FIRST = "where both are due #NM comes before #UD", _nm_first

@@ -40,6 +40,7 @@
 #define ENV_CR2 440
 #define ENV_CR4 456
 #define ENV_DR7 5456
+#define ENV_CS_LIMIT (184 + 24 + 16)
 #define ENV_SS_BASE (184 + 2 * 24 + 8)
 #define EAX 0
 #define ECX 1
@@ -375,6 +376,10 @@ void emu_corrections_before(void *env, enum emu_before what, uint32_t operand, u
                          : operand == 2 ? real.check_iow
                                         : real.check_iol,
                          place);
+        break;
+    case EMU_CHECK_LIMIT:
+        if (operand > field32(env, ENV_CS_LIMIT))
+            real.raise_exception_err_ra(env, GENERAL_PROTECTION, 0, place);
         break;
     case EMU_FORGET_RF:
         *eflags &= ~EFLAGS_RF;

@@ -51,6 +51,7 @@ __attribute__((visibility("hidden"))) void emu_breakpoints_end(void *env);
 /* What translating.c has done before an instruction. */
 enum emu_before {
     EMU_CHECK_PORT, /* is port DX allowed, and as many more as the operand has bytes? */
+    EMU_CHECK_LIMIT, /* is EIP, which is this, within the code segment? */
     EMU_FORGET_RF,
     EMU_FORGET_RF_AT_LAST, /* of a REP, whose count has so many bytes */
     EMU_FORGET_HITS,       /* of breakpoints for data */

@@ -17,8 +17,9 @@
  *   no MMX or SSE instruction are shown as INT1, which is undefined to Unicorn; what has a prefix that
  *   Unicorn would heed wrongly, with another.
  *
- *   Something is done before it: the port of INS and OUTS is looked at, RF is cleared.  ENTER, where its
- *   operand and the stack are of different sizes, is all done so, and shown as a NOP.
+ *   Something is done before it: the port of INS and OUTS is looked at, RF is cleared, EIP beyond 64 KiB
+ *   is refused.  ENTER, where its operand and the stack are of different sizes, is all done so, and shown
+ *   as a NOP.
  *
  *   What is made of it is another: SSE's operands must be aligned; MMX is entered when nothing can fault any
  *   more.
@@ -421,6 +422,18 @@ static void forget_rf(const struct instruction *i)
         call_before(EMU_FORGET_RF, 0);
 }
 
+/* ---- beyond 64 KiB ---------------------------------------------------------------------- */
+
+/* Unicorn checks no limit.  Where segments are of 64 KiB as a rule, an instruction behind that is a #GP(0)
+ * (SDM 3A, 20.1.1 and 5.3), unless the limit is more; elsewhere code is not expected to run into one.
+ * One that lies across the limit is executed. */
+static void check_limit(const struct instruction *i, uint64_t cs_base)
+{
+    uint32_t eip = (uint32_t)(i->start - cs_base);
+    if (eip > 0xFFFF && (!(i->flags & HFLAGS_PE) || (i->flags & HFLAGS_VM)))
+        call_before(EMU_CHECK_LIMIT, eip);
+}
+
 /* ---- LOOPE, LOOPNE ---------------------------------------------------------------------- */
 
 /* No flag is affected (SDM 2A, LOOP/LOOPcc).  Unicorn leaves them half done where such a loop ends
@@ -461,6 +474,7 @@ static void translate_instruction_of_ours(struct translation *t, void *cpu)
     bool undefined = false;
     making.is_aligned = making.enters_mmx = false;
     shown.length = 0;
+    check_limit(&i, t->block->cs_base);
     if (look(&i)) {
         undefined = is_undefined(&i) && i.bytes <= INSTRUCTION_MOST;
         if (UNLIKELY(i.flags & HFLAGS_RF) && t->instructions == 1)

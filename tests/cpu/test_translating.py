@@ -329,3 +329,74 @@ class TestENTER:
 
         assert rig.reported == [DB]
         assert rig.stack(1) == [CODE + 5]
+
+
+class TestBeyond64KiB:
+    """An instruction there is a #GP where the code segment is as it is after a reset."""
+
+    V86 = 2 | 1 << 17 | EFLAGS_IOPL_3
+
+    def beyond(self, rig: Rig) -> None:
+        rig.memory.write(0x1_0000, bytes.fromhex("41 f4"))  # inc cx; hlt
+
+    def test_straight_ahead(self, rig: Rig) -> None:
+        self.beyond(rig)
+        rig.load(bytes.fromhex("43 90"), real_mode(0xFFFE), at=0xFFFE)  # inc bx; nop
+
+        rig.run()
+
+        assert rig.reported == [GP]
+        assert rig.stack(1, 2) == [0]
+        assert (rig.state.ecx, rig.state.ebx) == (0, 1)
+
+    def test_by_a_jump_of_32_bits(self, rig: Rig) -> None:
+        self.beyond(rig)
+        rig.load(bytes.fromhex("66 e9 fa ef 00 00"), real_mode())
+
+        rig.run()
+
+        assert rig.reported == [GP]
+
+    @pytest.mark.parametrize("limit", [0xF_FFFF, 0xFFFF_FFFF])
+    def test_where_the_limit_is_more(self, rig: Rig, limit: int) -> None:
+        """A guest that has kept a limit of protected mode."""
+        self.beyond(rig)
+        state = real_mode(cs=Segment(limit=limit, flags=0x9B00))
+        rig.load(bytes.fromhex("66 e9 fa ef 00 00"), state)
+
+        rig.run()
+
+        assert rig.reported == []
+        assert rig.state.ecx == 1
+
+    def test_in_virtual_8086_mode(self, rig: Rig) -> None:
+        self.beyond(rig)
+        segment = Segment(0, 0, 0xFFFF, 0xF300)
+        names = ("cs", "ds", "es", "ss", "fs", "gs")
+        state = protected_mode(0xFFFE, level=3, eflags=self.V86, **dict.fromkeys(names, segment))
+        rig.load(b"\x43\x90", state, at=0xFFFE)
+
+        rig.run()
+
+        assert rig.reported == [GP]
+        assert rig.stack(2) == [0, 0x1_0000]
+
+    def test_protected_mode_is_not_looked_at(self, rig: Rig) -> None:
+        """No limit is, of any segment: a deviation that is known."""
+        self.beyond(rig)
+        state = protected_mode(0xFFFE)
+        state.cs.limit = 0xFFFF
+        rig.load(b"\x43\x90", state, at=0xFFFE)
+
+        rig.run()
+
+        assert rig.state.ecx == 1
+
+    def test_one_that_lies_across(self, rig: Rig) -> None:
+        """It is executed: a deviation that is known."""
+        rig.load(bytes.fromhex("b8 34 12"), real_mode(0xFFFE), at=0xFFFE)
+
+        rig.run()
+
+        assert rig.reported == [GP]
+        assert rig.state.eax & 0xFF00 == 0x1200

@@ -190,6 +190,12 @@ CURES = {
         "        (void)length;\n",
         "test_translating.py::TestPrefixedINT",
     ),
+    "code beyond 64 KiB": Cure(
+        "translating.c",
+        "    check_limit(&i, t->block->cs_base);\n",
+        "    (void)check_limit;\n",
+        "test_translating.py::TestBeyond64KiB",
+    ),
     "a TSS of 16 bits": Cure(
         "interrupt_flag.c",
         "    emu_tasks_look(env, EMU_JUMP, selector, next_eip, PLACE);\n",
