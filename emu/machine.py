@@ -63,8 +63,9 @@ class Machine:
     *entry*, or else at the first one's address.
 
     *serial* and *debugcon* are host ends: a specification (``stdio``, ``file:PATH``, ``unix:PATH``,
-    ``tcp:HOST:PORT``, ``pty``, ``none``) or an object of `emu.host.ends`.  *rtc_base* is a `datetime` or seconds since 1970.  *cards* are
-    functions that plug a card of the caller's into the slot they are given.
+    ``tcp:HOST:PORT``, ``pty``, ``none``) or an object of `emu.host.ends`.  *rtc_base* is a `datetime`
+    or seconds since 1970.  *cards* are functions that plug a card of the caller's into the slot
+    they are given.
 
     Raises ConfigError for a machine that cannot be built, HostError for a file that cannot be read.
     """
