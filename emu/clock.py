@@ -45,7 +45,7 @@ class Alarm:
         """Ask to be called at *deadline_ns*; a time already past means as soon as possible."""
         if deadline_ns != self.deadline_ns:
             self.deadline_ns = deadline_ns
-            self._clock.deadlines_moved()
+            self._clock.deadline_moved(self)
 
     def cancel(self) -> None:
         self.arm(NEVER)
@@ -68,9 +68,14 @@ class Clock:
         self._alarms.sort(key=lambda each: each.key)
         return alarm
 
-    def deadlines_moved(self) -> None:
-        """Find the earliest deadline anew; alarms call this."""
-        self._first = min(self._alarms, key=_deadline)  # of several, the first in order
+    def deadline_moved(self, alarm: Alarm) -> None:
+        """Find the alarm that is due first, now that *alarm* has been set; alarms call this."""
+        if alarm.deadline_ns < self.next_ns:
+            self._first = alarm
+        elif alarm is self._first or alarm.deadline_ns == self.next_ns:
+            self._first = min(self._alarms, key=_deadline)  # of several, the first in order
+        else:
+            return
         self.next_ns = self._first.deadline_ns
 
     def advance_to(self, target_ns: int) -> None:

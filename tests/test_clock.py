@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from emu.clock import NEVER, Clock
@@ -116,3 +118,22 @@ def test_a_callback_may_move_the_clock() -> None:
 
     assert seen[0] == ("b", 50)
     assert clock.now_ns == 110
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_however_they_are_armed_and_cancelled_the_first_is_known(seed: int) -> None:
+    """Compared with what a look at all of them finds, ties included."""
+    numbers = random.Random(seed)
+    clock, seen = Clock(), []
+    alarms = [ringing(clock, seen, name, idstr=name) for name in "dacb"]
+    for _ in range(300):
+        if numbers.random() < 0.2:
+            due = sorted((each.deadline_ns, each.key) for each in alarms)
+            clock.advance(numbers.randrange(3))
+            fired = [key[0] for deadline_ns, key in due if deadline_ns <= clock.now_ns]
+            assert [name for name, _ in seen] == fired
+            seen.clear()
+        else:
+            alarm = numbers.choice(alarms)
+            alarm.arm(numbers.choice([NEVER, clock.now_ns + numbers.randrange(5)]))
+        assert clock.next_ns == min(each.deadline_ns for each in alarms)
