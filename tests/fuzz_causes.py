@@ -10,7 +10,7 @@ import enum
 import re
 from collections.abc import Callable
 
-from fuzz_findings import FIELDS, Finding
+from fuzz_findings import FIELDS, INSTRUCTION_MOST, Finding
 from fuzz_floating import (
     FX_CONTROL,
     FX_MXCSR,
@@ -35,6 +35,8 @@ from fuzz_format import (
     CODE_32,
     CR0_EM,
     CR0_TS,
+    DATA_16,
+    DATA_16_LEVEL_3,
     EVENT,
     LEFT,
     LOST,
@@ -43,6 +45,7 @@ from fuzz_format import (
     RF,
     SANDBOX,
     SANDBOX_BYTES,
+    STACK_16,
     VM,
     WATCHDOG_VECTOR,
 )
@@ -51,6 +54,7 @@ Explained = dict[str, int]  # of the fields, the bits that may differ
 ALL = 0xFFFF_FFFF
 EVERYTHING = dict.fromkeys(FIELDS, ALL)
 DB, BP, OF, UD, NM, DF, GP, PF, MF, XM = 1, 3, 4, 6, 7, 8, 13, 14, 16, 19
+SMALL_STACKS = (DATA_16, STACK_16, DATA_16_LEVEL_3)
 FRAME_MOST = 40  # an exception's, and what the harness puts below it
 PAGE, SEGMENT_BYTES, SHORT_REACH = 0x1000, 0x1_0000, 0x80
 RAM_END, ROM_START = 16 << 20, 0xFFFF_0000
@@ -170,17 +174,23 @@ def _nm_first(finding: Finding) -> Explained:
 
 
 def _shadow(finding: Finding) -> Explained:
-    """More steps are counted, or other ones."""
+    """More steps are counted, or other ones: ours has ended behind this very instruction."""
     parting = finding.parting
-    shadow = parting is not None and parting.instruction.opcode in (STI, LSS)
-    return EVERYTHING if shadow and finding.case.steps else {}
+    if parting is None or parting.instruction.opcode not in (STI, LSS):
+        return {}
+    ended = finding.linear(parting.ours.record) - parting.linear
+    short = parting.instruction.opcode == LSS or ended == len(parting.instruction.prefixes) + 1
+    return EVERYTHING if finding.case.steps and short and 0 < ended <= INSTRUCTION_MOST else {}
 
 
 def _pause(finding: Finding) -> Explained:
+    """Ours has ended behind it."""
     parting = finding.parting
     if parting is None or parting.instruction.opcode != NOP:
         return {}
-    return EVERYTHING if finding.case.steps and REPE in parting.instruction.prefixes else {}
+    found, ended = parting.instruction, finding.linear(parting.ours.record) - parting.linear
+    short = REPE in found.prefixes and ended == len(found.prefixes) + 1
+    return EVERYTHING if finding.case.steps and short else {}
 
 
 def _shadow_trap(finding: Finding) -> Explained:
@@ -233,7 +243,10 @@ def _rf_frame(finding: Finding) -> Explained:
 def _rom(finding: Finding) -> Explained:
     """The frame is there, or was to be."""
     stacks = (finding.theirs.record.esp, finding.ours.record.esp)
-    wide = not finding.case.mode & MODE_REAL and not finding.theirs.record.eflags & VM
+    ours = finding.ours.record
+    wide = (
+        not finding.case.mode & MODE_REAL and not ours.eflags & VM and ours.ss not in SMALL_STACKS
+    )
     nowhere = any((esp - FRAME_MOST) & ALL >= RAM_END for esp in stacks)
     return EVERYTHING if wide and nowhere else {}
 
@@ -430,7 +443,7 @@ def _video(finding: Finding) -> Explained:
 def _unreadable(finding: Finding) -> Explained:
     """What it finds is what all of memory is filled with."""
     theirs, ours = finding.theirs.record, finding.ours.record
-    filled = (theirs.error, ours.error) == (FILLING, FILLING)
+    filled = (theirs.eflags, ours.eflags) == (FILLING, FILLING)
     return EVERYTHING if filled and (theirs.cs, ours.cs) == (FILLING & 0xFFFF,) * 2 else {}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Protocol
 
-from fuzz_cases import Generator
 from fuzz_causes import causes
 from fuzz_findings import Finding, differences
 from fuzz_format import (
@@ -15,22 +15,37 @@ from fuzz_format import (
     LEFT,
     LOST,
     WATCHDOG_VECTOR,
+    Case,
     Record,
 )
-from fuzz_partings import agree, ended_before_it, is_at_one_instruction, with_partings
+from fuzz_partings import (
+    agree,
+    ended_before_it,
+    has_done_nothing,
+    is_at_one_instruction,
+    with_partings,
+)
 from fuzz_runners import Pair
 
 
+class Source(Protocol):
+    """Where cases come from, as a `Generator`."""
+
+    pool: bytes
+
+    def case(self, number: int) -> Case: ...
+
+
 def compare(
-    numbers: Sequence[int], generator: Generator, pair: Pair
+    numbers: Sequence[int], source: Source, pair: Pair
 ) -> tuple[list[Finding], list[Finding], Counter[str]]:
     """Run the cases of *numbers* on both: what differs for known causes, what else does, how all ended.
 
     Those whose records do not tell why are run again with images kept, first together and then, as a
     case leaves traces in memory, each alone.
     """
-    cases = [generator.case(number) for number in numbers]
-    ran = pair.run(cases, generator.pool)
+    cases = [source.case(number) for number in numbers]
+    ran = pair.run(cases, source.pool)
     ends = Counter(status_name(theirs.record) for theirs, _ in ran)
     findings = [
         Finding(number, case, *both)
@@ -41,7 +56,7 @@ def compare(
     for together in (KEPT_MOST, 1):
         differ = []
         for start in range(0, len(untold), together):
-            differ += _again(untold[start : start + together], pair, generator.pool)
+            differ += _again(untold[start : start + together], pair, source.pool)
         ends["not again"] += len(untold) - len(differ)
         more, untold = _told(differ)
         told += more
@@ -88,7 +103,11 @@ def _sure(
         for start in range(0, len(at_one), together):
             some = at_one[start : start + together]
             ended = ended_before_it(some, pair, pool)
-            differ += [each for each, end in zip(some, ended, strict=True) if not agree(end)]
+            differ += [
+                each
+                for each, end in zip(some, ended, strict=True)
+                if not (agree(end) and has_done_nothing(each, end.ours))
+            ]
         at_one = differ
     numbers = {finding.number for finding in at_one}
     return [finding for finding in findings if finding.number not in numbers], at_one

@@ -37,7 +37,7 @@ def differences(theirs: Record, ours: Record) -> list[str]:
 
 
 PREFIXES = frozenset(bytes.fromhex("26 2e 36 3e 64 65 66 67 f0 f2 f3"))
-REAL_FRAME_BYTES = 6
+REAL_FRAME_BYTES, INSTRUCTION_MOST = 6, 15
 SMALL_CODE = (CODE_16, CODE_16_LEVEL_3 & ~3, 0x14)
 
 
@@ -94,18 +94,32 @@ class Finding:
     parting: Parting | None = None  # looked for where the end alone does not tell why
 
     def linear(self, record: Record) -> int:
-        """Where the instruction is that *record* tells of; the bases of its tables' segments are few."""
+        """Where the instruction is that *record* tells of."""
         if self.case.mode & MODE_REAL and record.esp & 0xFFFF < REAL_FRAME_BYTES:
-            base = self.case.selectors[0] << 4  # its frame was at both ends of the stack
-        elif self.case.mode & MODE_REAL or record.eflags & VM:
-            base = record.cs << 4
+            cs = self.case.selectors[0]  # its frame was at both ends of the stack
         else:
-            base = SANDBOX if record.cs & ~3 in SMALL_CODE else 0
-        return (base + record.eip) & 0xFFFF_FFFF
+            cs = record.cs
+        return self._linear(cs, record.eflags, record.eip)
+
+    @property
+    def start(self) -> int:
+        """Where the case's first instruction is."""
+        return self._linear(self.case.selectors[0], self.case.eflags, self.case.eip)
+
+    def _linear(self, cs: int, eflags: int, eip: int) -> int:
+        """The bases of the harness's segments are few."""
+        if self.case.mode & MODE_REAL or eflags & VM:
+            base = cs << 4
+        else:
+            base = SANDBOX if cs & ~3 in SMALL_CODE else 0
+        return (base + eip) & 0xFFFF_FFFF
 
     def instruction(self, ran: Ran) -> Instruction:
         """The instruction that *ran* ended with, as its memory is in the end; empty where not known."""
-        return Instruction.parse(self.memory(ran, self.linear(ran.record), 15))
+        return self.instruction_at(ran, self.linear(ran.record))
+
+    def instruction_at(self, ran: Ran, linear: int) -> Instruction:
+        return Instruction.parse(self.memory(ran, linear, INSTRUCTION_MOST))
 
     def physical(self, linear: int) -> int:
         """Where in memory that linear address is, in the sandbox; -1: it is not there."""

@@ -24,6 +24,9 @@ STORED_ALL_THE_SAME = X87_OE | X87_UE | X87_PE  # found when the result is there
 EXTENDED_BIAS = 0x3FFF + 63
 SPECIAL = 0x7FFF
 PF, MF = 14, 16
+X87, WAIT = range(0xD8, 0xE0), 0x9B
+MMX = frozenset((0x0F2A, 0x0F2C, 0x0F2D, *range(0x0F60, 0x0F80), 0x0FC4, 0x0FC5))
+WAITING = MMX | {*X87, WAIT, 0x0FAE, *range(0x0FD0, 0x0FFF)}
 IMAGES = ((0xD9, 4), (0xD9, 6), (0xDD, 4), (0xDD, 6))  # FLDENV, FNSTENV, FRSTOR, FNSAVE
 FRAME_MOST = 40  # of a step's
 # How many digits an operand in memory has, by opcode and ModRM's reg, or any; and what PC allows.
@@ -166,7 +169,8 @@ def is_held_back(parting: Parting) -> bool:
     before, after = Image.of(parting.before), Image.of(parting.ours)
     theirs = Image.of(parting.theirs)
     new = after.unmasked if after.status & X87_ES and not before.status & X87_ES else 0
-    if not new or not (_goes_on(parting) or parting.theirs.record.vector == PF):
+    goes_on = _goes_on(parting) or parting.theirs.record.vector == PF
+    if not new or not goes_on or parting.instruction.opcode not in X87:
         return False
     if after.status & X87_SF:
         known = faults_on_the_stack(parting.instruction, before)
@@ -185,8 +189,8 @@ def _same_memory(before: Ran, after: Ran) -> bool:
 
 def waits(parting: Parting) -> bool:
     """#MF comes: an exception is pending that is not masked."""
-    before = Image.of(parting.before)
-    return parting.ours.record.vector == MF and bool(before.unmasked & before.status)
+    before, waiting = Image.of(parting.before), parting.instruction.opcode in WAITING
+    return waiting and parting.ours.record.vector == MF and bool(before.unmasked)
 
 
 def is_rounded_on_loading(parting: Parting) -> bool:

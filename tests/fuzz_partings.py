@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fuzz_causes import NOWHERE, causes, parts_at
-from fuzz_findings import Finding, Instruction, Parting
-from fuzz_format import SANDBOX, TF, Case
+from fuzz_findings import Finding, Parting
+from fuzz_floating import FX_END, FX_MXCSR, FX_REGISTERS
+from fuzz_format import FLAG_FLOATING, GENERAL, RF, SANDBOX, SELECTORS, TF, Case
 from fuzz_runners import Pair, Ran
 
 from emu import attrs
 
-INT3 = 0xCC
+INT3, BP = 0xCC, 3
+FAULTS = (6, 7, 8, 13, 14, 19)  # #UD, #NM, #DF, #GP, #PF, #XM
+FRAME_MOST = 40
+UNCHANGED = (*GENERAL, "eflags", *SELECTORS, "cr0", "cr4", "tr", "ldtr", "dr7", "steps", "path")
 STEPS_MOST = 255  # a byte of the case
 START = -1  # before the first step
 
@@ -32,11 +36,11 @@ class _Search:
     high: int
     low: int = START
 
-    def case(self, step: int) -> Case:
+    def case(self, step: int, pool: bytearray) -> Case:
         """The case, ended after that step; before the first it is an INT3 that ends it."""
-        case = self.finding.case
         if step == START:
-            return attrs.evolve(case, code=bytes([INT3]) + case.code[1:])
+            return _ended_at(self.finding, self.finding.start, pool)
+        case = self.finding.case
         return attrs.evolve(case, steps=step, eflags=case.eflags | TF)
 
     @property
@@ -46,11 +50,13 @@ class _Search:
     def parting(self, before: Ran, theirs: Ran, ours: Ran) -> Parting:
         finding = self.finding
         if self.low == START:
-            code = finding.case.code
-            linear = finding.linear(before.record) - 1
-            return Parting(Instruction.parse(code), linear, before, theirs, ours)
-        linear = finding.linear(before.record)
-        return Parting(finding.instruction(before), linear, before, theirs, ours)
+            linear = finding.start
+            at = finding.physical(linear) - SANDBOX  # where there is an INT3
+            image = before.image[:at] + ours.image[at : at + 1] + before.image[at + 1 :]
+            before = Ran(before.record, image)
+        else:
+            linear = finding.linear(before.record)
+        return Parting(finding.instruction_at(before, linear), linear, before, theirs, ours)
 
 
 def with_partings(findings: Sequence[Finding], pair: Pair, pool: bytes) -> list[Finding]:
@@ -75,12 +81,12 @@ def with_partings(findings: Sequence[Finding], pair: Pair, pool: bytes) -> list[
 
 
 def _run(searches: Sequence[_Search], steps: list[int], pair: Pair, pool: bytes) -> list[Finding]:
-    cases = [search.case(step) for search, step in zip(searches, steps, strict=True)]
+    changed = bytearray(pool)
+    cases = [search.case(step, changed) for search, step in zip(searches, steps, strict=True)]
+    ran = pair.run_with_images(cases, bytes(changed))
     return [
-        Finding(search.finding.number, case, *ran)
-        for search, case, ran in zip(
-            searches, cases, pair.run_with_images(cases, pool), strict=True
-        )
+        Finding(search.finding.number, case, *both)
+        for search, case, both in zip(searches, cases, ran, strict=True)
     ]
 
 
@@ -94,7 +100,7 @@ def ended_before_it(findings: Sequence[Finding], pair: Pair, pool: bytes) -> lis
     of them find it: a few more among the many that they find anyway.
     """
     changed = bytearray(pool)
-    cases = [_ended(finding, changed) for finding in findings]
+    cases = [_ended_at(finding, parts_at(finding), changed) for finding in findings]
     ran = pair.run_with_images(cases, bytes(changed))
     return [
         Finding(finding.number, case, *both)
@@ -102,8 +108,8 @@ def ended_before_it(findings: Sequence[Finding], pair: Pair, pool: bytes) -> lis
     ]
 
 
-def _ended(finding: Finding, pool: bytearray) -> Case:
-    case, at = finding.case, finding.physical(parts_at(finding)) - SANDBOX
+def _ended_at(finding: Finding, linear: int, pool: bytearray) -> Case:
+    case, at = finding.case, finding.physical(linear) - SANDBOX
     in_code = at - case.code_at
     if 0 <= in_code < len(case.code):
         code = bytearray(case.code)
@@ -111,6 +117,29 @@ def _ended(finding: Finding, pool: bytearray) -> Case:
         return attrs.evolve(case, code=bytes(code))
     pool[case.pool_at + at] = INT3
     return case
+
+
+def has_done_nothing(finding: Finding, before: Ran) -> bool:
+    """Our fault has left everything as it was *before*, in front of the instruction."""
+    after = finding.ours
+    here = parts_at(finding) == finding.linear(after.record)
+    if before.record.vector != BP or after.record.vector not in FAULTS or not here:
+        return True
+    one, other = (
+        attrs.evolve(ran.record, eflags=ran.record.eflags & ~RF) for ran in (before, after)
+    )
+    same = all(getattr(one, name) == getattr(other, name) for name in UNCHANGED)
+    floating = not finding.case.flags & FLAG_FLOATING or (
+        before.floating[:FX_MXCSR] == after.floating[:FX_MXCSR]
+        and before.floating[FX_REGISTERS:FX_END] == after.floating[FX_REGISTERS:FX_END]
+    )
+    changed = [
+        at
+        for at, (old, new) in enumerate(zip(before.sandbox, after.sandbox, strict=True), SANDBOX)
+        if old != new and at != finding.physical(parts_at(finding))
+    ]
+    in_a_frame = not changed or changed[-1] - changed[0] < FRAME_MOST
+    return same and floating and in_a_frame
 
 
 def is_at_one_instruction(finding: Finding) -> bool:

@@ -15,7 +15,15 @@ from fuzz_cases import Generator
 from fuzz_causes import Cause, causes
 from fuzz_findings import FIELDS, Finding
 from fuzz_floating import FX_REGISTERS, FX_XMM
-from fuzz_format import EVENT, FLAG_FLOATING, FLAG_IMAGE, HUNG, IMAGE_PARTS
+from fuzz_format import (
+    EVENT,
+    FLAG_FLOATING,
+    FLAG_IMAGE,
+    HUNG,
+    IMAGE_PARTS,
+    POOL_BYTES,
+    REGISTERS_BYTES,
+)
 from fuzz_qemu import Tally, fuzz
 from fuzz_runners import Ours, Qemu, Ran, qemu_problem, run_cases
 from rig import needs_native
@@ -130,6 +138,27 @@ class TestItself:
         assert not causes(finding)
 
     @needs_native
+    def test_every_register_is_summed_up(self) -> None:
+        """Cases that end at once, with another bit in one of the x87's or XMM's registers each."""
+        generator = Generator(SEED, floating=True)
+        first = generator.pool[POOL_BYTES:][:REGISTERS_BYTES]
+        pool, cases = generator.pool[:POOL_BYTES], []
+        for at in (None, *range(0, REGISTERS_BYTES, 16), REGISTERS_BYTES - 1):
+            registers = bytearray(first)
+            if at is not None:
+                registers[at] ^= 1
+            case = generator.case(SIMPLE)
+            case.code, case.steps, case.flags = b"\xcc", 0, FLAG_FLOATING
+            case.registers_at = len(pool)
+            pool += registers
+            cases.append(case)
+        with contextlib.closing(Ours("native")) as ours:
+            sums = [ran.record.floating for ran in run_cases(ours, cases, pool)]
+
+        assert len(sums) == len(cases)
+        assert sums[0] not in sums[1:]
+
+    @needs_native
     @pytest.mark.parametrize("name", FIELDS)
     def test_any_change_of_a_record_is_found(self, name: str) -> None:
         """In a case that ends as simply as can be, no bit of any field may be another."""
@@ -139,7 +168,7 @@ class TestItself:
             (ran,) = run_cases(ours, [case], generator.pool)
         assert ran.record.vector == BP
 
-        for bit in range(8):
+        for bit in range(17):  # RF is the last
             record = attrs.evolve(ran.record, **{name: getattr(ran.record, name) ^ 1 << bit})
             finding = Finding(SIMPLE, case, ran, Ran(record))
 

@@ -171,6 +171,7 @@ FX_TAGS         equ     4               ; in FXSAVE's image (SDM 1, table 10-2);
 FX_OPCODE       equ     6               ; then the instruction's pointer and its operand's
 FX_MXCSR        equ     24
 FX_REGISTERS    equ     32              ; x87's, then XMM's
+FX_END          equ     288
 
 RUNNING         equ     5A5A5546h
 WATCHDOG        equ     70h             ; its vector: IRQ 0's
@@ -1018,7 +1019,7 @@ make_record:
         test    byte [ebp + CASE_FLAGS], FLAG_FLOATING
         jz      .sums
         mov     esi, floating
-        mov     ecx, 288 / 32
+        mov     ecx, FX_END / 4
         xor     eax, eax
 .sum:   add     eax, [esi + 4 * ecx - 4]
         rol     eax, 7
