@@ -14,7 +14,7 @@ from types import FrameType
 
 import pytest
 
-PATIENCE_S = 600  # many times what the longest takes that is no soak
+PATIENCE_S = 1800  # many times what the longest takes that is no soak, on a busy machine too
 AGAIN_S = 30  # later, in case that what cleans up hangs too
 GRACE_S = 120  # for Python to be asked at all; then the process is ended, wherever it hangs
 
