@@ -407,16 +407,17 @@ static void enter(struct instruction *i)
 /* It is cleared by every instruction but those that load it (SDM 3B, 17.3.1.1), and INT n has
  * cleared it when it pushes EFLAGS.  Unicorn clears it where a block ends, but not by a jump, and
  * there after an IRET as well; so none of that is left in.  Of a string instruction with REP it
- * holds to the last. */
-static bool is_string(uint32_t opcode)
+ * holds to the last; but not of CMPS and SCAS, whose last is not known beforehand.  (So of each jump
+ * it is known whether RF is set there, as must be: blocks are linked, and not sought again.) */
+static bool is_counted_string(uint32_t opcode)
 {
-    return (opcode >= 0x6C && opcode <= 0x6F) || (opcode >= 0xA4 && opcode <= 0xA7) ||
-           (opcode >= 0xAA && opcode <= 0xAF);
+    return (opcode >= 0x6C && opcode <= 0x6F) || opcode == 0xA4 || opcode == 0xA5 ||
+           (opcode >= 0xAA && opcode <= 0xAD);
 }
 
 static void forget_rf(const struct instruction *i)
 {
-    if (i->repeat && is_string(i->opcode))
+    if (i->repeat && is_counted_string(i->opcode))
         call_before(EMU_FORGET_RF_AT_LAST, i->address_size == !!(i->flags & HFLAGS_CS32) ? 2 : 4);
     else
         call_before(EMU_FORGET_RF, 0);

@@ -168,6 +168,19 @@ class TestRF:
         assert rig.stack(1) == [after]
         assert rig.state.ecx == 0
 
+    def test_of_one_that_its_flags_end_it_does_not(self, rig: Rig) -> None:
+        """REPE CMPSB, which differs at once: the next one breaks."""
+        rig.memory.write(DATA, b"\1")
+        state = protected_mode(
+            eflags=EFLAGS_RF | 2, dr0=CODE + 2, dr7=0x401, esi=DATA, edi=SPARE, ecx=5
+        )
+        rig.load(bytes.fromhex("f3 a6 90 f4"), state)
+
+        rig.run()
+
+        assert rig.reported == [DB]
+        assert rig.stack(1) == [CODE + 2]
+
     def test_a_fault_saves_it_all_the_same(self, rig: Rig) -> None:
         rig.load(bytes.fromhex("8b 03"), paging(ebx=NOWHERE, eflags=EFLAGS_RF | 2))
 
