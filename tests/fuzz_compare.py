@@ -27,6 +27,8 @@ from fuzz_partings import (
 )
 from fuzz_runners import Pair
 
+from emu import attrs
+
 
 class Source(Protocol):
     """Where cases come from, as a `Generator`."""
@@ -98,19 +100,32 @@ def _sure(
 ) -> tuple[list[Finding], list[Finding]]:
     """*findings* but those that differ before the place that they are explained by; and these."""
     at_one = [finding for finding in findings if is_at_one_instruction(finding)]
-    for together in (KEPT_MOST, 1):
-        differ = []
-        for start in range(0, len(at_one), together):
-            some = at_one[start : start + together]
-            ended = ended_before_it(some, pair, pool)
-            differ += [
-                each
-                for each, end in zip(some, ended, strict=True)
-                if not (agree(end) and has_done_nothing(each, end.ours))
-            ]
-        at_one = differ
-    numbers = {finding.number for finding in at_one}
-    return [finding for finding in findings if finding.number not in numbers], at_one
+    doubtful = []
+    for start in range(0, len(at_one), KEPT_MOST):
+        doubtful += _differ_before(at_one[start : start + KEPT_MOST], pair, pool)
+    # Memory that no case is given anew may have been another: both once more, in a new machine each.
+    differ = []
+    for finding in doubtful:
+        alone = [
+            attrs.evolve(finding, theirs=again.theirs, ours=again.ours)
+            for again in _again([finding], pair, pool)
+        ]
+        if any(not is_at_one_instruction(each) for each in alone):
+            differ.append(finding)
+        else:
+            differ += _differ_before(alone, pair, pool)
+    numbers = {finding.number for finding in differ}
+    return [finding for finding in findings if finding.number not in numbers], differ
+
+
+def _differ_before(findings: Sequence[Finding], pair: Pair, pool: bytes) -> list[Finding]:
+    """Those of *findings* that differ before that place, or have done something at it."""
+    ended = ended_before_it(findings, pair, pool)
+    return [
+        each
+        for each, end in zip(findings, ended, strict=True)
+        if not (agree(end) and has_done_nothing(each, end.ours))
+    ]
 
 
 def status_name(record: Record) -> str:
