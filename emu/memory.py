@@ -11,6 +11,7 @@ memory, whose holes tell at once which pages nobody has ever written.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -98,6 +99,12 @@ class Ram:
     def close(self) -> None:
         """Give the memory back; nobody may be running on it."""
         self._bytes.release()
+        if sys.platform == "linux":
+            # The address is given back when nobody refers to it; what is there now, so that
+            # machines that come and go do not pile up until Python looks for garbage.
+            with contextlib.suppress(OSError):
+                nothing = _File(self.size)
+                _map_over(self.address, self.size, nothing.fd)
         self._file.close()
 
     # --- bytes ----------------------------------------------------------------------------

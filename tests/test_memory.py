@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 import sys
 from pathlib import Path
@@ -107,6 +108,17 @@ class TestReplacing:
             ram.replace(other)
 
         assert held() - before == ram.size // 512
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="the mapping goes with its last user")
+    def test_what_a_closed_one_held_goes_at_once(self) -> None:
+        """Though somebody may refer to it for a while yet: garbage is collected when Python likes."""
+        ram = Ram("ram", 4 * PAGE_BYTES)
+        ram.write(0, b"x" * ram.size)
+        address = ram.address
+
+        ram.close()
+
+        assert ctypes.string_at(address, ram.size) == bytes(ram.size)
 
     def test_many_times(self, ram: Ram) -> None:
         for value in range(200):
