@@ -98,6 +98,30 @@ PACKAGES = [
         ],
         "i386",
     ),
+    Package(
+        "grub-rescue-pc",
+        "2.06-13+deb12u2",
+        [
+            Wanted(
+                "usr/lib/grub-rescue/grub-rescue-floppy.img",
+                "grub/floppy.img",
+                "16c0f35f748dd96ef668a59a5cd8dca867165dfafe7562196567fc0399837f70",
+            )
+        ],
+        "i386",
+    ),
+    Package(
+        "memtest86+",
+        "6.10-4",
+        [
+            Wanted(
+                "boot/memtest86+ia32.bin",
+                "memtest86+/memtest.bin",
+                "9aee6d56888b8a78fa1dd774b341db40ea8049a576417de302e5daed4c91707e",
+            )
+        ],
+        "i386",
+    ),
     linux(
         "686",
         [

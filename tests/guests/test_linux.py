@@ -23,7 +23,8 @@ from pathlib import Path
 import linux_runs
 import processes
 import pytest
-from linux_runs import FLAVOURS, PROMPT, Boot, Flavour, Seen, Step, command, session
+from linux_runs import FLAVOURS, PROMPT, Boot, Flavour
+from sessions import Seen, Step, command, session
 
 import emu
 from emu.host.ends import Memory as MemoryEnd

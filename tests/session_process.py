@@ -1,4 +1,4 @@
-"""A session with a Linux guest, in a process of its own: `linux_runs` starts it.
+"""A session with a guest, in a process of its own: `sessions.py` starts it.
 
 On standard input it takes its plan, and on standard output it gives what could be seen, as JSON:
 
