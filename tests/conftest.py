@@ -8,10 +8,12 @@ from collections.abc import Generator
 import pytest
 from watchdog import watched
 
-# A shell has its background jobs ignore Ctrl-C, and so would all that is started from here: where that
-# is so, what a test sends itself would never arrive.
+# A shell has its background jobs ignore Ctrl-C and Ctrl-\, and so would all that is started from here:
+# where that is so, what a test sends itself would never arrive.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -389,11 +389,15 @@ def _frame_on_code(finding: Finding) -> Explained:
 
 
 def _beyond_real(finding: Finding) -> Explained:
-    """One came to the harness's own code.
+    """Ours is where no instruction begins, or one came to the harness's own code.
 
-    A frame of real mode lacks the upper half of EIP; but the segment is seen to be elsewhere.
+    A frame of real mode lacks the upper half of EIP: what it shows is how far the last instruction
+    went over the end.  Or else the segment is seen to be elsewhere.
     """
     theirs, ours = finding.theirs.record, finding.ours.record
+    over = ours.vector == GP != theirs.vector and ours.eip < INSTRUCTION_MOST
+    if finding.case.mode & MODE_REAL and over and theirs.cs == ours.cs:
+        return EVERYTHING
     pairs = ((theirs, ours), (ours, theirs))
     ends = [ended for gone, ended in pairs if gone.status in (LOST, LEFT)]
     if not finding.case.mode & MODE_REAL or len(ends) != 1 or not ends[0].status & EVENT:

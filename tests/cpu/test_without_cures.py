@@ -60,8 +60,8 @@ CURES = {
     ),
     "a second fault that would be a double one": Cure(
         "delivery.py",
-        "    registers.old_exception = -1\n",
-        "",
+        "still being delivered.\n    registers.old_exception = -1\n",
+        "still being delivered.\n",
         "test_exceptions.py::TestPageFault::test_one_in_its_handler_is_no_double_fault",
     ),
     "a HLT, told from a stop": Cure(
