@@ -10,7 +10,7 @@ import enum
 import re
 from collections.abc import Callable
 
-from fuzz_findings import FIELDS, INSTRUCTION_MOST, Finding
+from fuzz_findings import FIELDS, INSTRUCTION_MOST, Finding, Parting
 from fuzz_floating import (
     FX_CONTROL,
     FX_MXCSR,
@@ -323,28 +323,13 @@ def _unmasked(finding: Finding) -> Explained:
     return EVERYTHING if sse and mxcsr & ~(mxcsr >> 7) & X87_EXCEPTIONS else {}
 
 
-def _pending(finding: Finding) -> Explained:
-    return EVERYTHING if finding.parting and waits(finding.parting) else {}
+def _where_they_part(holds: Callable[[Parting], bool]) -> Callable[[Finding], Explained]:
+    """What explains everything where *holds* is true of the place."""
 
+    def explain(finding: Finding) -> Explained:
+        return EVERYTHING if finding.parting and holds(finding.parting) else {}
 
-def _held_back(finding: Finding) -> Explained:
-    return EVERYTHING if finding.parting and is_held_back(finding.parting) else {}
-
-
-def _stack_fault(finding: Finding) -> Explained:
-    return EVERYTHING if finding.parting and is_stack_fault(finding.parting) else {}
-
-
-def _precision(finding: Finding) -> Explained:
-    return EVERYTHING if finding.parting and is_rounded_on_loading(finding.parting) else {}
-
-
-def _trigonometric(finding: Finding) -> Explained:
-    return EVERYTHING if finding.parting and is_less_exact(finding.parting) else {}
-
-
-def _stored(finding: Finding) -> Explained:
-    return EVERYTHING if finding.parting and stores_flags(finding.parting) else {}
+    return explain
 
 
 def _fbld(finding: Finding) -> Explained:
@@ -496,28 +481,32 @@ class Cause(enum.Enum):
     REAL_STACK = "an exception in real mode pushes as SS's B flag says; QEMU: by SP", _real_stack
     FCOMI = "FCOMI and the like clear OF, SF and AF (2A); QEMU leaves them", _fcomi
     UNMASKED = "#XM, or #UD instead of it (1 11.5.3); QEMU has none", _unmasked, _at_ours
-    PENDING = "#MF (1 8.6); QEMU has none for most", _pending, _at_parting
+    PENDING = "#MF (1 8.6); QEMU has none for most", _where_they_part(waits), _at_parting
     HELD_BACK = (
         "an x87 exception that is not masked holds back result, push and pop (1 8.6, 8.7), or has the result in range; not in QEMU",
-        _held_back,
+        _where_they_part(is_held_back),
         _at_parting,
     )
     STACK_FAULT = (
         "an x87 operand that is empty and a push with no room (1 8.5.1.1); QEMU computes with what is there",
-        _stack_fault,
+        _where_they_part(is_stack_fault),
         _at_parting,
     )
     PRECISION = (
         "a double that is loaded has all its digits, whatever precision control says (1 8.1.5.2); QEMU rounds it",
-        _precision,
+        _where_they_part(is_rounded_on_loading),
         _at_parting,
     )
     TRIGONOMETRIC = (
         "FSIN, FCOS, FSINCOS and FPTAN are exact to the last place (1 8.3.10), and inexact; QEMU's are the host's of a double",
-        _trigonometric,
+        _where_they_part(is_less_exact),
         _at_parting,
     )
-    STORED = "the same words, stored for the case to go on with", _stored, _at_parting
+    STORED = (
+        "the same words, stored for the case to go on with",
+        _where_they_part(stores_flags),
+        _at_parting,
+    )
     NOT_TEMPORAL = (
         "MOVNTPS and MOVNTQ to a register are #UD (2B); QEMU takes them",
         _not_temporal,

@@ -302,8 +302,7 @@ class Loading:
             entry.load_state(f, version)
         except EmuError:
             raise
-        except Exception as error:
-            # It was given bytes that may be anybody's; what it makes of them is no bug of ours.
+        except Exception as error:  # it was given anybody's bytes: what it makes of them is no bug
             raise f.error(
                 f"the card's load_state failed: {type(error).__name__}", found=ascii(str(error))
             ) from error
