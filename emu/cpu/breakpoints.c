@@ -35,16 +35,12 @@
 #include "corrections.h"
 #include "library.h"
 
-#define LIKELY(x) __builtin_expect(!!(x), 1)
-
 /* Offsets in CPUX86State, as in layout.py. */
 #define ENV_EFLAGS 136
 #define ENV_HFLAGS 176
-#define ENV_CR4 456
 #define ENV_DR 5400
 
 #define TF (1u << 8) /* in EFLAGS and in hflags, where it makes blocks of one instruction */
-#define CR4_DE (1u << 3)
 #define BREAKPOINTS 4
 #define DR6_HITS 0xFu
 #define DR6_BS (1u << 14)

@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "compiler.h"
+
 /* A helper's return address: the place in the translated code, by which EIP is found. */
 #define PLACE ((uintptr_t)__builtin_return_address(0))
 
@@ -21,32 +23,32 @@ struct emu_corrections_processor {
 };
 
 /* The processor that was made known with that CPUX86State, or that CPUState; NULL where there is none. */
-__attribute__((visibility("hidden"))) struct emu_corrections_processor *
+LOCAL struct emu_corrections_processor *
 emu_corrections_of_env(const void *env);
-__attribute__((visibility("hidden"))) struct emu_corrections_processor *
+LOCAL struct emu_corrections_processor *
 emu_corrections_of_cpu(const void *cpu);
 
 /* The CPUState of the processor with that CPUX86State; NULL where it is none that was made known. */
-__attribute__((visibility("hidden"))) void *emu_corrections_cpu(const void *env);
+LOCAL void *emu_corrections_cpu(const void *env);
 
 /* The other way round. */
-__attribute__((visibility("hidden"))) void *emu_corrections_env(const void *cpu);
+LOCAL void *emu_corrections_env(const void *cpu);
 
 /* CPUID's leaf 1 of the processor with that CPUX86State, which was made known. */
-__attribute__((visibility("hidden"))) void emu_corrections_features(const void *env, uint32_t *edx,
+LOCAL void emu_corrections_features(const void *env, uint32_t *edx,
                                                                     uint32_t *ecx);
 
 /* True where that processor's page tables were being walked for code when a fault was met, and
  * nobody has seen to it yet. */
-__attribute__((visibility("hidden"))) int emu_corrections_is_fetching(const void *env);
+LOCAL int emu_corrections_is_fetching(const void *env);
 
 /* tasks.c tells what this is. */
 enum emu_how { EMU_JUMP, EMU_CALL, EMU_RETURN };
-__attribute__((visibility("hidden"))) void emu_tasks_look(void *env, enum emu_how how, int selector,
+LOCAL void emu_tasks_look(void *env, enum emu_how how, int selector,
                                                           uint64_t next_eip, uintptr_t place);
 
 /* breakpoints.c tells what this is. */
-__attribute__((visibility("hidden"))) void emu_breakpoints_end(void *env);
+LOCAL void emu_breakpoints_end(void *env);
 
 /* What translating.c has done before an instruction. */
 enum emu_before {
@@ -58,7 +60,7 @@ enum emu_before {
     EMU_ENTER,             /* all of it; the operand has AllocSize, NestingLevel, and the size */
 };
 
-__attribute__((visibility("hidden"))) void emu_corrections_before(void *env, enum emu_before what,
+LOCAL void emu_corrections_before(void *env, enum emu_before what,
                                                                   uint32_t operand,
                                                                   uintptr_t place);
 
@@ -66,13 +68,13 @@ __attribute__((visibility("hidden"))) void emu_corrections_before(void *env, enu
 #define EMU_ENTER_IS_32_BIT (1u << 24)
 
 /* sse.c: true where 0Fh and that opcode are, or would be, MMX's or SSE's. */
-__attribute__((visibility("hidden"))) int emu_sse_is_one(uint8_t opcode);
+LOCAL int emu_sse_is_one(uint8_t opcode);
 
 enum emu_sse_form { EMU_SSE_UNDEFINED, EMU_SSE_PLAIN, EMU_SSE_ALIGNED };
 
 /* What it is with that prefix (column 0: none, 1: 66h, 2: F3h, 3: F2h) and ModRM on a processor of which
  * CPUID says so. */
-__attribute__((visibility("hidden"))) enum emu_sse_form emu_sse_form(uint8_t opcode, unsigned column,
+LOCAL enum emu_sse_form emu_sse_form(uint8_t opcode, unsigned column,
                                                                      uint8_t modrm, uint32_t edx,
                                                                      uint32_t ecx);
 

@@ -8,10 +8,9 @@
  */
 
 #define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stddef.h>
 #include <stdint.h>
 
+#include "library.h"
 #include "native.h"
 
 #define ENV_REGS 0 /* in CPUX86State, as in layout.py */
@@ -27,13 +26,15 @@ struct emu_native_leaves {
     struct leaf leaf[];
 };
 
-static void (*real_cpuid)(void *);
+static struct {
+    void (*cpuid)(void *);
+} real;
 
 /* As emu_native_bind. */
 const char *emu_cpuid_bind(void *library)
 {
-    *(void **)&real_cpuid = dlsym(library, "helper_cpuid_x86_64");
-    return real_cpuid ? NULL : "helper_cpuid_x86_64";
+    const struct emu_function wanted[] = {{"helper_cpuid_x86_64", &real.cpuid}};
+    return EMU_FIND(library, wanted);
 }
 
 /* As Model.cpuid: an unknown leaf is the highest basic one. */
@@ -48,7 +49,7 @@ void helper_cpuid_x86_64(void *env)
 {
     struct emu_native_engine *e = emu_native_by_env(env);
     if (!e) {
-        real_cpuid(env);
+        real.cpuid(env);
         return;
     }
     enum { EAX, ECX, EDX, EBX };

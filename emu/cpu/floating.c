@@ -49,9 +49,6 @@
 #include "corrections.h"
 #include "library.h"
 
-#define UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define LOCAL __attribute__((visibility("hidden")))
-
 /* ---- the guest's state ------------------------------------------------------------------ */
 
 typedef long double extended __attribute__((aligned(8)));
@@ -144,8 +141,6 @@ _Static_assert(offsetof(struct env, mxcsr) == 816, "mxcsr");
 #define MXCSR_MASKS 7
 #define MXCSR_MODES 0xE040u /* flush to zero, rounding, denormals are zero */
 #define MXCSR_BITS 0xFFFFu
-
-#define PAGE_BYTES 4096
 
 #define INVALID_OPCODE 6
 #define GENERAL_PROTECTION 13

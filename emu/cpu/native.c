@@ -319,7 +319,6 @@ void cpu_loop_exit_noexc_x86_64(void *cpu)
  * %rbp is the processor's state.  Where the call does not look so, or something is out of reach, it
  * stays as it is, and does the same. */
 #define CALL_BYTES 17
-#define CALL_AT 12
 
 void emu_native_pass(void); /* at the limit: to emu_native_look, with %rbp */
 __asm__(".text\n"

@@ -19,8 +19,6 @@
 #include "corrections.h"
 #include "library.h"
 
-#define LIKELY(x) __builtin_expect(!!(x), 1)
-
 /* Offsets in CPUX86State, as in layout.py: of bases; 8 bytes on are a limit and flags. */
 #define ENV_EIP 128
 #define ENV_LDT_BASE 336

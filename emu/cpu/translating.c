@@ -37,9 +37,6 @@
 #include "corrections.h"
 #include "library.h"
 
-#define LIKELY(x) __builtin_expect(!!(x), 1)
-#define UNLIKELY(x) __builtin_expect(!!(x), 0)
-
 #define LOCK 0xF0
 #define REPNE 0xF2
 #define REPE 0xF3
