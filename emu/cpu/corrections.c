@@ -26,6 +26,7 @@
  */
 
 #define _GNU_SOURCE
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -72,6 +73,7 @@
 #define GENERAL_PROTECTION 13
 
 static struct emu_corrections_processor *processors;
+static pthread_mutex_t changing = PTHREAD_MUTEX_INITIALIZER; /* the list, in several threads */
 
 static struct {
     bool (*tlb_fill)(void *, uint64_t, int, int, int, bool, uintptr_t);
@@ -139,18 +141,22 @@ void emu_corrections_add(struct emu_corrections_processor *p)
 {
     uint8_t *class = *(uint8_t **)((uint8_t *)p->cpu + CPU_CLASS);
     *(void **)(class + CLASS_UNALIGNED) = misaligned;
+    pthread_mutex_lock(&changing);
     p->next = processors;
     processors = p;
+    pthread_mutex_unlock(&changing);
 }
 
 /* The processor is gone. */
 void emu_corrections_remove(struct emu_corrections_processor *p)
 {
+    pthread_mutex_lock(&changing);
     struct emu_corrections_processor **place = &processors;
     while (*place && *place != p)
         place = &(*place)->next;
     if (*place)
         *place = p->next;
+    pthread_mutex_unlock(&changing);
 }
 
 struct emu_corrections_processor *emu_corrections_of_env(const void *env)

@@ -24,6 +24,7 @@
  */
 
 #define _GNU_SOURCE
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -65,6 +66,7 @@ const uint32_t emu_native_sources = EMU_NATIVE_SOURCES;
 #define FAR_NS (INT64_C(1) << 62) /* a limit farther away than this might overflow */
 
 struct emu_native_engine *emu_native_engines;
+static pthread_mutex_t changing = PTHREAD_MUTEX_INITIALIZER; /* the list, in several threads */
 
 static inline bool if_is_set(const struct emu_native_engine *e)
 {
@@ -178,8 +180,10 @@ int emu_native_register(struct emu_native_engine *e)
     e->code = calloc(e->ram_pages, 1);
     if (!e->code)
         return -1;
+    pthread_mutex_lock(&changing);
     e->next = emu_native_engines;
     emu_native_engines = e;
+    pthread_mutex_unlock(&changing);
     emu_tlb_empty(e);
     return 0;
 }
@@ -187,11 +191,13 @@ int emu_native_register(struct emu_native_engine *e)
 /* Forget the engine; it will not run again. */
 void emu_native_unregister(struct emu_native_engine *e)
 {
+    pthread_mutex_lock(&changing);
     struct emu_native_engine **place = &emu_native_engines;
     while (*place && *place != e)
         place = &(*place)->next;
     if (*place)
         *place = e->next;
+    pthread_mutex_unlock(&changing);
     free(e->code);
     munmap(e, PAGE_SIZE);
 }

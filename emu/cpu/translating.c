@@ -195,8 +195,9 @@ static unsigned behind_modrm(struct instruction *i)
 
 /* ---- what the translator is shown ------------------------------------------------------- */
 
-/* It fetches code a byte at a time, but for constants of more. */
-static struct {
+/* It fetches code a byte at a time, but for constants of more.  Engines may run in several threads
+ * at a time, and each translates its own; so what follows is each thread's. */
+static __thread struct {
     uint64_t first, length; /* what is shown otherwise: linear addresses */
     uint8_t code[LOOKED_AT_MOST];
 } shown;
@@ -223,7 +224,7 @@ static void show_undefined(struct instruction *i)
 
 /* ---- what is added to the translation --------------------------------------------------- */
 
-static struct {
+static __thread struct {
     uint8_t *tcg; /* the block's; NULL where it is none of ours */
     void *env;    /* a value that it knows */
     bool is_aligned, enters_mmx;
@@ -463,7 +464,7 @@ static bool is_undefined(struct instruction *i)
     return i->opcode == SYSRET; /* another maker's, and of 64 bits */
 }
 
-static void (*translate_instruction)(struct translation *, void *);
+static __thread void (*translate_instruction)(struct translation *, void *);
 
 static void translate_instruction_of_ours(struct translation *t, void *cpu)
 {

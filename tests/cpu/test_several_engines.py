@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from rig import CODE, ENGINES, Rig, needs_native, real_mode
 from unicorn import Uc, unicorn_const, x86_const  # after emu: see emu/cpu/native.py
 
+import emu
 from emu.cpu.processor import Pause
+from emu.host.ends import Memory
+from emu.machine import Machine
+
+ROM = Path(__file__).parents[2] / "firmware" / "images" / "torture.rom"
 
 SUM = bytes.fromhex(
     "b9 64 00"  # mov cx, 100
@@ -156,3 +163,17 @@ class TestClosing:
 
         assert library_s_gone
         assert memory_gone
+
+
+@needs_native
+def test_in_threads_they_do_not_meet() -> None:
+    """The library runs and translates without Python's lock: several at the same time."""
+
+    def ending(_number: int) -> tuple[str, int, bytes]:
+        log = Memory()
+        with Machine(bios=ROM.read_bytes(), debugcon=log) as vm:
+            vm.run(emu.after("1s"))
+            return vm.digest(), vm.clock.now_ns, bytes(log.sent)
+
+    with ThreadPoolExecutor(3) as threads:
+        assert len(set(threads.map(ending, range(9)))) == 1
