@@ -27,6 +27,7 @@ from typing import TypeVar
 import emu
 from emu import arguments as command_line
 from emu import images, keys, until
+from emu.cpu import preload
 from emu.cpu.engine import EngineChoice
 from emu.errors import ConfigError, EmuError, HostError
 from emu.machine import DEFAULT_RTC_BASE, Machine
@@ -60,6 +61,8 @@ def _run(arguments: argparse.Namespace) -> int:
         console = Console(vm, plan.save, pace)
         vm.no_reboot = arguments.no_reboot
         vm.notice = lambda text: console.say(f"emu: {text}")
+        if preload.LOADED == preload.STALE and arguments.engine == EngineChoice.AUTO.value:
+            console.say(f"emu: the reference engine runs, which is slow: {preload.STALE}")
         trace.install(vm, watched, console.say)
         if console.has_person:
             console.say("emu: Ctrl-A H for help, Ctrl-A X to leave")

@@ -13,6 +13,7 @@ import sys
 
 from emu.cpu import sources
 
+STALE = "emu/cpu/native.c was compiled from other sources; install again"
 _UNICORNS_FILES = {"darwin": "libunicorn.2.dylib", "win32": "unicorn.dll"}
 
 
@@ -46,7 +47,7 @@ def _load() -> ctypes.CDLL | str:
         return "emu/cpu/native.c was not compiled when emu was installed (no C compiler?)"
     try:
         if sources.can_change() and not sources.are_compiled(ctypes.CDLL(spec.origin)):
-            return "emu/cpu/native.c was compiled from other sources; install again"
+            return STALE
         return ctypes.CDLL(spec.origin, ctypes.RTLD_GLOBAL)
     except OSError as error:
         return f"the compiled native.c does not load: {error}"

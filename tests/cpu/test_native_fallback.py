@@ -34,8 +34,6 @@ with emu.Machine("hello", memory="1M") as vm:
 print(emu.cli.main(["run", "--engine", "native", "-m", "1M", "hello"]))
 """
 
-STALE = "emu/cpu/native.c was compiled from other sources; install again"
-
 
 @attrs.frozen
 class Copy:
@@ -66,6 +64,11 @@ class Copy:
 
     def make_a_checkout(self) -> None:
         (self.root / "setup.py").touch()
+
+    def complaint(self, *options: str) -> str:
+        """What `emu run` says of it on standard error."""
+        words = ["run", "hello", "-m", "1M", "--until", "serial:Hello", *options]
+        return python(f"import emu.cli; emu.cli.main({words})", folder=self.root).stderr
 
     def engine(self) -> str:
         """What `emu info` says of it."""
@@ -112,13 +115,24 @@ class TestWhy:
         copy.make_a_checkout()
         copy.change(file)
 
-        assert copy.why() == STALE
+        assert copy.why() == preload.STALE
+
+    def test_which_a_run_says_as_nobody_wants_it(self, copy: Copy) -> None:
+        """But nothing where the slow engine was asked for, or the fast one runs."""
+        copy.make_a_checkout()
+        assert copy.complaint() == ""
+        copy.change("native.h")
+
+        assert (
+            copy.complaint() == f"emu: the reference engine runs, which is slow: {preload.STALE}\n"
+        )
+        assert copy.complaint("--engine", "reference") == ""
 
     def test_compiled_before_it_said_from_what(self, copy: Copy) -> None:
         copy.make_a_checkout()
         copy.rename("emu_native_sources")
 
-        assert copy.why() == STALE
+        assert copy.why() == preload.STALE
 
     def test_compiled_from_these_sources(self, copy: Copy) -> None:
         copy.make_a_checkout()
