@@ -17,7 +17,7 @@
  *     the block is left, as it is where it changes itself      nothing of the instruction is done
  *     the instruction is entered again, as in single step      a block of its own, which counts
  *     its accesses are noted and done
- *     helper_single_step raises #DB                            without BS, which is single step's own
+ *     helper_single_step raises #DB                     without BS, which is single step's own
  *
  * A fault on its way takes all that back.
  *

@@ -19,8 +19,8 @@
  *   emu_corrections_before              what translating.c has done before an instruction
  *   CPUClass.do_unaligned_access        SSE's operands of 16 bytes: Unicorn calls whoever is there
  *
- * All helpers but read_eflags may raise an exception.  A helper's return address is the place in the
- * translated code, by which the library finds the guest's EIP.
+ * All helpers but read_eflags may raise an exception.  A helper's return address is the place in
+ * the translated code, by which the library finds the guest's EIP.
  *
  * Source: Intel 64 and IA-32 Architectures Software Developer's Manual (SDM), volumes 1, 2A and 2B.
  */
@@ -311,9 +311,9 @@ CHECKED_OUT(l, 4)
 
 /* ---- INT n, INT3, INTO ------------------------------------------------------------------ */
 
-/* A fault on the way to the handler returns to the instruction, to its first prefix (SDM 3A, 6.5).  Unicorn
- * goes on to the next and does not tell how far that is.  So the length is left where an exception has
- * its error code; processor.py goes back by it. */
+/* A fault on the way to the handler returns to the instruction, to its first prefix (SDM 3A, 6.5).
+ * Unicorn goes on to the next and does not tell how far that is.  So the length is left where an
+ * exception has its error code; processor.py goes back by it. */
 void raise_interrupt_x86_64(void *env, int vector, int is_software, int error_code, int length)
 {
     if (is_software && ours(env))
@@ -323,8 +323,8 @@ void raise_interrupt_x86_64(void *env, int vector, int is_software, int error_co
 
 /* ---- SSE -------------------------------------------------------------------------------- */
 
-/* An operand of 16 bytes that is not aligned is a #GP(0) (SDM 1, 11.3 and appendix D.4).  Nothing else asks
- * for alignment of Unicorn; translating.c does. */
+/* An operand of 16 bytes that is not aligned is a #GP(0) (SDM 1, 11.3 and appendix D.4).  Nothing
+ * else asks for alignment of Unicorn; translating.c does. */
 static void misaligned(void *cpu, uint64_t address, int access, int mode, uintptr_t place)
 {
     (void)address, (void)access, (void)mode;
@@ -362,8 +362,8 @@ static void enter(void *env, uint32_t operand, uintptr_t place)
 
 /* ---- before an instruction -------------------------------------------------------------- */
 
-/* The count with which a string instruction with REP is entered last.  It is entered once more when the count
- * is 0, and then left; where blocks are of one instruction, it is left at once. */
+/* The count with which a string instruction with REP is entered last.  It is entered once more when
+ * the count is 0, and then left; where blocks are of one instruction, it is left at once. */
 static uint32_t last_count(const void *env)
 {
     uint32_t flags = field32(env, ENV_HFLAGS) | (field32(env, ENV_EFLAGS) & EFLAGS_TF);

@@ -17,18 +17,20 @@ struct emu_corrections_processor {
     uint64_t cr2;      /* before the page tables were last walked for code */
     uint32_t fetching; /* they are being walked for code, or that has ended in a fault */
     uint32_t cpuid_edx, cpuid_ecx; /* of leaf 1 */
-    uint32_t hits;  /* breakpoints for data that the instruction under way has met, as DR6 has them */
-    uint32_t again; /* what is entered next is an instruction that had been: it counts, no stop comes */
+    uint32_t hits;  /* breakpoints for data that the instruction under way has met, as in DR6 */
+    uint32_t again; /* what is entered next had been entered: it counts, and no stop comes */
     struct emu_corrections_processor *next;
 };
 
-/* The processor that was made known with that CPUX86State, or that CPUState; NULL where there is none. */
+/* The processor that was made known with that CPUX86State, or that CPUState; NULL where there is
+ * none. */
 LOCAL struct emu_corrections_processor *
 emu_corrections_of_env(const void *env);
 LOCAL struct emu_corrections_processor *
 emu_corrections_of_cpu(const void *cpu);
 
-/* The CPUState of the processor with that CPUX86State; NULL where it is none that was made known. */
+/* The CPUState of the processor with that CPUX86State; NULL where it is none that was made known.
+ * */
 LOCAL void *emu_corrections_cpu(const void *env);
 
 /* The other way round. */
@@ -72,8 +74,8 @@ LOCAL int emu_sse_is_one(uint8_t opcode);
 
 enum emu_sse_form { EMU_SSE_UNDEFINED, EMU_SSE_PLAIN, EMU_SSE_ALIGNED };
 
-/* What it is with that prefix (column 0: none, 1: 66h, 2: F3h, 3: F2h) and ModRM on a processor of which
- * CPUID says so. */
+/* What it is with that prefix (column 0: none, 1: 66h, 2: F3h, 3: F2h) and ModRM on a processor of
+ * which CPUID says so. */
 LOCAL enum emu_sse_form emu_sse_form(uint8_t opcode, unsigned column,
                                                                      uint8_t modrm, uint32_t edx,
                                                                      uint32_t ecx);

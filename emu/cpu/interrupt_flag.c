@@ -16,11 +16,11 @@
  */
 
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "corrections.h"
+#include "library.h"
 #include "native.h"
 
 static struct {
@@ -33,17 +33,13 @@ static struct {
 /* As emu_native_bind. */
 const char *emu_interrupt_flag_bind(void *library)
 {
-    *(void **)&real.sti = dlsym(library, "helper_sti_x86_64");
-    *(void **)&real.write_eflags = dlsym(library, "helper_write_eflags_x86_64");
-    *(void **)&real.ljmp_protected = dlsym(library, "helper_ljmp_protected_x86_64");
-    *(void **)&real.lcall_protected = dlsym(library, "helper_lcall_protected_x86_64");
-    if (!real.sti)
-        return "helper_sti_x86_64";
-    if (!real.write_eflags)
-        return "helper_write_eflags_x86_64";
-    if (!real.ljmp_protected)
-        return "helper_ljmp_protected_x86_64";
-    return real.lcall_protected ? NULL : "helper_lcall_protected_x86_64";
+    const struct emu_function wanted[] = {
+        {"helper_sti_x86_64", &real.sti},
+        {"helper_write_eflags_x86_64", &real.write_eflags},
+        {"helper_ljmp_protected_x86_64", &real.ljmp_protected},
+        {"helper_lcall_protected_x86_64", &real.lcall_protected},
+    };
+    return EMU_FIND(library, wanted);
 }
 
 void helper_sti_x86_64(void *env)

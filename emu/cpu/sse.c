@@ -144,7 +144,8 @@ enum emu_sse_form emu_sse_form(uint8_t opcode, unsigned column, uint8_t modrm, u
     int is_register = modrm >= 0xC0;
     if (!has(edx, ecx, form & FEATURE) || (form & (is_register ? M : R)))
         return EMU_SSE_UNDEFINED;
-    if (opcode >= 0x71 && opcode <= 0x73 && !(shifts[opcode - 0x71][column] >> (modrm >> 3 & 7) & 1))
+    if (opcode >= 0x71 && opcode <= 0x73 &&
+        !(shifts[opcode - 0x71][column] >> (modrm >> 3 & 7) & 1))
         return EMU_SSE_UNDEFINED;
     return (form & A) && !is_register ? EMU_SSE_ALIGNED : EMU_SSE_PLAIN;
 }

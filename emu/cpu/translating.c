@@ -13,16 +13,16 @@
  *
  * An instruction is put right in one of three ways.
  *
- *   It is shown as another.  LOCK where it is not allowed, LES and LDS of a register, SYSRET and what is
- *   no MMX or SSE instruction are shown as INT1, which is undefined to Unicorn; what has a prefix that
- *   Unicorn would heed wrongly, with another.
+ *   It is shown as another.  LOCK where it is not allowed, LES and LDS of a register, SYSRET and
+ *   what is no MMX or SSE instruction are shown as INT1, which is undefined to Unicorn; what has a
+ *   prefix that Unicorn would heed wrongly, with another.
  *
- *   Something is done before it: the port of INS and OUTS is looked at, RF is cleared, EIP beyond 64 KiB
- *   is refused.  ENTER, where its operand and the stack are of different sizes, is all done so, and shown
- *   as a NOP.
+ *   Something is done before it: the port of INS and OUTS is looked at, RF is cleared, EIP beyond
+ *   64 KiB is refused.  ENTER, where its operand and the stack are of different sizes, is all done
+ *   so, and shown as a NOP.
  *
- *   What is made of it is another: SSE's operands must be aligned; MMX is entered when nothing can fault any
- *   more.
+ *   What is made of it is another: SSE's operands must be aligned; MMX is entered when nothing can
+ *   fault any more.
  *
  * Flags are put right by ending a block: before LOOPE and LOOPNE.
  *
@@ -405,8 +405,8 @@ static void enter(struct instruction *i)
 /* It is cleared by every instruction but those that load it (SDM 3B, 17.3.1.1), and INT n has
  * cleared it when it pushes EFLAGS.  Unicorn clears it where a block ends, but not by a jump, and
  * there after an IRET as well; so none of that is left in.  Of a string instruction with REP it
- * holds to the last; but not of CMPS and SCAS, whose last is not known beforehand.  (So of each jump
- * it is known whether RF is set there, as must be: blocks are linked, and not sought again.) */
+ * holds to the last; but not of CMPS and SCAS, whose last is not known beforehand.  (So of each
+ * jump it is known whether RF is set there, as must be: blocks are linked, not sought again.) */
 static bool is_counted_string(uint32_t opcode)
 {
     return (opcode >= 0x6C && opcode <= 0x6F) || opcode == 0xA4 || opcode == 0xA5 ||
@@ -423,9 +423,9 @@ static void forget_rf(const struct instruction *i)
 
 /* ---- beyond 64 KiB ---------------------------------------------------------------------- */
 
-/* Unicorn checks no limit.  Where segments are of 64 KiB as a rule, an instruction behind that is a #GP(0)
- * (SDM 3A, 20.1.1 and 5.3), unless the limit is more; elsewhere code is not expected to run into one.
- * One that lies across the limit is executed. */
+/* Unicorn checks no limit.  Where segments are of 64 KiB as a rule, an instruction behind that is a
+ * #GP(0) (SDM 3A, 20.1.1 and 5.3), unless the limit is more; elsewhere code is not expected to run
+ * into one.  One that lies across the limit is executed. */
 static void check_limit(const struct instruction *i, uint64_t cs_base)
 {
     uint32_t eip = (uint32_t)(i->start - cs_base);
