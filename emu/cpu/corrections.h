@@ -24,21 +24,17 @@ struct emu_corrections_processor {
 
 /* The processor that was made known with that CPUX86State, or that CPUState; NULL where there is
  * none. */
-LOCAL struct emu_corrections_processor *
-emu_corrections_of_env(const void *env);
-LOCAL struct emu_corrections_processor *
-emu_corrections_of_cpu(const void *cpu);
+LOCAL struct emu_corrections_processor *emu_corrections_of_env(const void *env);
+LOCAL struct emu_corrections_processor *emu_corrections_of_cpu(const void *cpu);
 
-/* The CPUState of the processor with that CPUX86State; NULL where it is none that was made known.
- * */
+/* The CPUState of the processor with that CPUX86State; NULL where none was made known. */
 LOCAL void *emu_corrections_cpu(const void *env);
 
 /* The other way round. */
 LOCAL void *emu_corrections_env(const void *cpu);
 
 /* CPUID's leaf 1 of the processor with that CPUX86State, which was made known. */
-LOCAL void emu_corrections_features(const void *env, uint32_t *edx,
-                                                                    uint32_t *ecx);
+LOCAL void emu_corrections_features(const void *env, uint32_t *edx, uint32_t *ecx);
 
 /* True where that processor's page tables were being walked for code when a fault was met, and
  * nobody has seen to it yet. */
@@ -46,8 +42,8 @@ LOCAL int emu_corrections_is_fetching(const void *env);
 
 /* tasks.c tells what this is. */
 enum emu_how { EMU_JUMP, EMU_CALL, EMU_RETURN };
-LOCAL void emu_tasks_look(void *env, enum emu_how how, int selector,
-                                                          uint64_t next_eip, uintptr_t place);
+LOCAL void emu_tasks_look(void *env, enum emu_how how, int selector, uint64_t next_eip,
+                          uintptr_t place);
 
 /* breakpoints.c tells what this is. */
 LOCAL void emu_breakpoints_end(void *env);
@@ -62,9 +58,8 @@ enum emu_before {
     EMU_ENTER,             /* all of it; the operand has AllocSize, NestingLevel, and the size */
 };
 
-LOCAL void emu_corrections_before(void *env, enum emu_before what,
-                                                                  uint32_t operand,
-                                                                  uintptr_t place);
+LOCAL void emu_corrections_before(void *env, enum emu_before what, uint32_t operand,
+                                  uintptr_t place);
 
 #define EMU_ENTER_LEVEL_SHIFT 16
 #define EMU_ENTER_IS_32_BIT (1u << 24)
@@ -76,8 +71,7 @@ enum emu_sse_form { EMU_SSE_UNDEFINED, EMU_SSE_PLAIN, EMU_SSE_ALIGNED };
 
 /* What it is with that prefix (column 0: none, 1: 66h, 2: F3h, 3: F2h) and ModRM on a processor of
  * which CPUID says so. */
-LOCAL enum emu_sse_form emu_sse_form(uint8_t opcode, unsigned column,
-                                                                     uint8_t modrm, uint32_t edx,
-                                                                     uint32_t ecx);
+LOCAL enum emu_sse_form emu_sse_form(uint8_t opcode, unsigned column, uint8_t modrm, uint32_t edx,
+                                     uint32_t ecx);
 
 #endif

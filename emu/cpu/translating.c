@@ -406,7 +406,7 @@ static void enter(struct instruction *i)
  * cleared it when it pushes EFLAGS.  Unicorn clears it where a block ends, but not by a jump, and
  * there after an IRET as well; so none of that is left in.  Of a string instruction with REP it
  * holds to the last; but not of CMPS and SCAS, whose last is not known beforehand.  (So of each
- * jump it is known whether RF is set there, as must be: blocks are linked, not sought again.) */
+ * jump it is known whether RF is set there, as must be: blocks are linked, not sought.) */
 static bool is_counted_string(uint32_t opcode)
 {
     return (opcode >= 0x6C && opcode <= 0x6F) || opcode == 0xA4 || opcode == 0xA5 ||
