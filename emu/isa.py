@@ -16,7 +16,8 @@ from emu.clock import Alarm, Clock
 from emu.errors import ConfigError
 from emu.irq import Line
 from emu.ports import Ports, ReadHandler, WriteHandler
-from emu.savevm.registry import Card, LoadState, Registry, SaveLiveState, SaveState
+from emu.savevm.entries import Card, LoadState, SaveLiveState, SaveState
+from emu.savevm.registry import Registry
 from emu.savevm.vmstate import Saved
 from emu.shadows import Shadows
 

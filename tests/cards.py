@@ -45,7 +45,7 @@ from emu.kernels.placement import Piece, Placement
 from emu.keys import LET_GO, Key
 from emu.memory import MIB
 from emu.ports import SIZES
-from emu.savevm.registry import Declared
+from emu.savevm.entries import Declared
 from emu.savevm.stream import Stream
 from emu.savevm.vmstate import Saved, reg, whole
 

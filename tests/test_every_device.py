@@ -19,7 +19,7 @@ from emu.clock import NEVER
 from emu.errors import StreamError
 from emu.isa import Slot
 from emu.ports import PORTS
-from emu.savevm.registry import Declared
+from emu.savevm.entries import Declared
 from emu.savevm.stream import to_bytes
 from emu.savevm.vmstate import Struct, dump, struct_of
 

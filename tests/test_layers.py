@@ -47,6 +47,8 @@ LAYERS = [
     {"emu.savevm.description"},
     {"emu.savevm.sections"},
     # who is saved; the slot; the end of a cable; how saving and loading go
+    {"emu.savevm.entries"},
+    {"emu.savevm.loading"},
     {"emu.savevm.registry"},
     {"emu.isa", "emu.ps2", "emu.savevm.ram_saving", "emu.savevm.ram_loading", "emu.savevm.live"},
     {"emu.savevm.ram"},

@@ -28,10 +28,11 @@ from typing import BinaryIO
 
 from emu.savevm.contents import Contents, Schemas, Unknown, read_contents, seekable
 from emu.savevm.description import Key
+from emu.savevm.entries import InParts
 from emu.savevm.pages import IDSTR as RAM
 from emu.savevm.pages import VERSION as RAM_VERSION
 from emu.savevm.ram import tree_digest
-from emu.savevm.registry import InParts, Registry
+from emu.savevm.registry import Registry
 from emu.savevm.sections import Foreign
 from emu.savevm.vmstate import dump
 

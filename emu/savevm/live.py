@@ -22,7 +22,7 @@ from emu import attrs
 from emu.errors import ConfigError, ExportError
 from emu.savevm import description
 from emu.savevm.description import Key, name_of
-from emu.savevm.registry import (
+from emu.savevm.entries import (
     STAGE_END,
     STAGE_PART,
     STAGE_START,
@@ -30,10 +30,10 @@ from emu.savevm.registry import (
     Entry,
     Handlers,
     InParts,
-    Registry,
     SaveLiveState,
     SaveState,
 )
+from emu.savevm.registry import Registry
 from emu.savevm.sections import Dialect, Foreign, Kind, Writer
 from emu.savevm.stream import Stream, from_bytes, open_ops
 from emu.savevm.vmstate import Section, Values, dump

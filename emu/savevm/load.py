@@ -14,9 +14,10 @@ from __future__ import annotations
 from typing import TypeVar
 
 from emu.savevm.description import name_of
+from emu.savevm.loading import Loading
 from emu.savevm.pages import IDSTR as RAM
 from emu.savevm.pages import read_blocks
-from emu.savevm.registry import Loading, Registry
+from emu.savevm.registry import Registry
 from emu.savevm.sections import Dialect, Foreign, Kind, Reader
 from emu.savevm.stream import from_bytes
 from emu.savevm.vmstate import Saved

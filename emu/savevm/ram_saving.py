@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 
 from emu import attrs
 from emu.memory import PAGE_BYTES, ZERO_PAGE, Block, page_hash
-from emu.savevm import registry
+from emu.savevm import entries
 from emu.savevm.pages import (
     CONTINUE,
     EOS,
@@ -54,9 +54,9 @@ class RamSaving:
     def __call__(self, f: Stream, stage: int) -> bool:
         """Send a stage; True where nothing was left to send."""
         match stage:
-            case registry.STAGE_START:
+            case entries.STAGE_START:
                 self._start(f)
-            case registry.STAGE_PART:
+            case entries.STAGE_PART:
                 self._send(f, PART_BYTES)
                 if not self._todo and self.live:
                     self._look_for_changes(SCAN_PAGES)

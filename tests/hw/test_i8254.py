@@ -25,7 +25,7 @@ from emu.hw.i8254 import I8254, PIT_HZ, QEMU, State, attach, ns_of, pulses_in
 from emu.irq import Line
 from emu.isa import Slot
 from emu.savevm import vmstate
-from emu.savevm.registry import Loading
+from emu.savevm.loading import Loading
 from emu.savevm.sections import Dialect
 from emu.savevm.stream import from_bytes
 

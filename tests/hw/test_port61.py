@@ -14,7 +14,7 @@ from emu.errors import StreamError
 from emu.hw import i8254, port61
 from emu.irq import Line
 from emu.isa import Slot
-from emu.savevm.registry import Loading
+from emu.savevm.loading import Loading
 from emu.savevm.sections import Dialect
 from emu.savevm.stream import from_bytes
 
